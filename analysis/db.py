@@ -1,0 +1,98 @@
+"""Reading results.duckdb while another process may be writing it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+SCHEMA_VERSION = 1
+DATABASE_NAME = "results.duckdb"
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between two tries on a locked file
+
+
+class AnalysisError(Exception):
+    """Something the reader can put right; the message is one line."""
+
+
+@contextmanager
+def read(path_or_dir: Path | str, *, patience: float = 10.0) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A read-only connection to a private copy of a results database, removed at exit.
+
+    A DuckDB reader blocks the writer for as long as it is open, so the file itself is open only while it
+    is copied; a query of minutes then never holds up a running sweep. SQL run on the connection can neither
+    read nor write any other file.
+
+    Args:
+        path_or_dir: the database file, or the directory that holds `results.duckdb`.
+        patience: seconds to keep trying while a writer has the file locked.
+
+    Raises:
+        AnalysisError: no such file, not a results database, written by newer code, or locked for too long.
+    """
+    source = Path(path_or_dir)
+    if source.is_dir():
+        source = source / DATABASE_NAME
+    if not source.is_file():
+        raise AnalysisError(f"no results database at {source}")
+    with tempfile.TemporaryDirectory(prefix="ibray-read-") as scratch:
+        copy = Path(scratch) / DATABASE_NAME
+        with _open_read_only(source, patience):
+            # The log goes first. POSIX drops all of a process's locks on a file as soon as the process closes
+            # any descriptor of it, so copying the database itself also ends our hold on it.
+            log = _write_ahead_log(source)
+            if log.exists():
+                shutil.copyfile(log, _write_ahead_log(copy))
+            shutil.copyfile(source, copy)
+        with duckdb.connect(copy, read_only=True, config={"enable_external_access": "false"}) as connection:
+            _check_schema(connection, source)
+            yield connection
+
+
+def _write_ahead_log(database: Path) -> Path:
+    return database.with_name(database.name + ".wal")
+
+
+def _open_read_only(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
+    deadline, pause = time.monotonic() + patience, FIRST_PAUSE
+    while True:
+        try:
+            return duckdb.connect(path, read_only=True)
+        except duckdb.Error as error:
+            if not _is_locked(error):
+                raise AnalysisError(f"cannot read {path}: {_first_line(error)}") from error
+            if time.monotonic() + pause > deadline:
+                raise AnalysisError(f"{path} stayed locked by a writer for {patience:g} s") from error
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _is_locked(error: duckdb.Error) -> bool:
+    """Whether waiting helps: a writer in another process, or in another thread of this one."""
+    return "lock" in str(error).lower() or "different configuration" in str(error)
+
+
+def _check_schema(connection: duckdb.DuckDBPyConnection, source: Path) -> None:
+    try:
+        # fetchall, as a result that is not read to its end keeps the connection busy
+        rows = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall()
+    except duckdb.CatalogException as error:
+        raise AnalysisError(
+            f"{source} is a DuckDB database, but not one of ibray's: no table meta"
+        ) from error
+    if len(rows) != 1 or not rows[0][0].isdigit():
+        raise AnalysisError(f"{source} does not say which schema it has: no schema_version in meta")
+    version = int(rows[0][0])
+    if version > SCHEMA_VERSION:
+        raise AnalysisError(
+            f"{source} has schema version {version}, this code reads up to {SCHEMA_VERSION}: update ibray"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,65 @@
+"""Names of configurations and numbers as people read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pandas as pd
+
+
+def attack_label(row: Mapping) -> str:
+    """'badnets 10 %', 'lc 25 % of the target class' or 'none'."""
+    if row["ratio_of"] == "none":
+        return str(row["attack"])
+    share = " of the target class" if row["ratio_of"] == "target_class" else ""
+    return f"{row['attack']} {100 * row['poison_ratio']:g} %{share}"
+
+
+def setting_label(row: Mapping) -> str:
+    """'cifar10 · resnet18 · σ 0.4', and the target class when it is not the usual 0."""
+    target = f" · target {row['target_class']}" if row["target_class"] else ""
+    return f"{row['dataset']} · {row['architecture']} · σ {row['sigma']:g}{target}"
+
+
+def configuration_labels(configurations: pd.DataFrame) -> pd.Series:
+    """One label per row; rows whose axes agree but not their parameters get their hash as well."""
+    labels = configurations.apply(lambda row: f"{attack_label(row)} · {setting_label(row)}", axis=1)
+    twins = labels.duplicated(keep=False)
+    return labels.where(~twins, labels + " · variant " + configurations["configuration"])
+
+
+def number(
+    value: float | None, spread: float | None = None, *, digits: int = 3, percent: bool = False
+) -> str:
+    """'0.282 ± 0.010', '91.2 ± 0.3 %', or '-' for a missing value.
+
+    >>> number(0.5), number(0.5, 0.012), number(0.912, percent=True, digits=1), number(None)
+    ('0.500', '0.500 ± 0.012', '91.2 %', '-')
+    """
+    if value is None or pd.isna(value):
+        return "-"
+    factor, unit = (100, " %") if percent else (1, "")
+    text = f"{factor * value:.{digits}f}"
+    if spread is not None and not pd.isna(spread):
+        text += f" ± {factor * spread:.{digits}f}"
+    return text + unit
+
+
+def duration(seconds: float | None) -> str:
+    """'48 s', '12.5 min' or '3.2 h'."""
+    if seconds is None or pd.isna(seconds):
+        return "-"
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def slug(text: str) -> str:
+    """A file name: letters, digits, dots and dashes.
+
+    >>> slug("blend 10 % · cifar10 · σ 0.4")
+    'blend-10-cifar10-0.4'
+    """
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

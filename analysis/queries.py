@@ -1,0 +1,82 @@
+"""The SQL behind every table and figure of the report, as it is shown there."""
+
+from __future__ import annotations
+
+RUN_COUNTS = "SELECT status, count(*) AS runs FROM runs GROUP BY status"
+
+CONFIGURATIONS = """\
+SELECT * FROM configurations
+ORDER BY dataset, architecture, sigma, attack <> 'none', attack, poison_ratio, configuration"""
+
+RESULTS = """\
+SELECT
+    c.*, t.estimator, t.protocol, t.settings, t.s_xt, t.s_ty, t.score, t.score_sd, t.seeds AS scored_seeds
+FROM configurations c
+LEFT JOIN table1 t USING (configuration)
+ORDER BY
+    c.dataset, c.architecture, c.sigma, t.estimator, t.protocol, t.settings, t.score NULLS LAST, c.attack"""
+
+STEALTH = "SELECT * FROM stealth ORDER BY dataset, architecture, sigma, attack, poison_ratio, seed"
+
+STAGES = """\
+SELECT
+    stage, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
+    count(*) FILTER (status NOT IN ('done', 'failed')) AS open, sum(seconds) AS seconds,
+    avg(seconds) AS mean_seconds, max(peak_memory_mb) AS peak_memory_mb,
+    string_agg(DISTINCT device, ', ') AS devices, string_agg(DISTINCT host, ', ') AS hosts
+FROM stages GROUP BY stage ORDER BY min(started) NULLS LAST, stage"""
+
+SEEDS = "SELECT string_agg(DISTINCT seed, ', ' ORDER BY seed) AS seeds FROM runs"
+
+SWEEPS = "SELECT * FROM sweeps ORDER BY started"
+
+# A run repeats the error of its stage, so it is listed only when no stage tells.
+FAILURES = """\
+WITH failures AS (
+    SELECT run_id, stage, unit::VARCHAR AS unit, attempts, error FROM stages WHERE status = 'failed'
+    UNION ALL
+    SELECT run_id, 'estimate', quantity || ' of ' || subset || ' at epoch ' || epoch, NULL, error
+    FROM mi WHERE status = 'failed'
+    UNION ALL
+    SELECT run_id, 'run', NULL, NULL, error FROM runs
+    WHERE status = 'failed' AND run_id NOT IN (SELECT run_id FROM stages WHERE status = 'failed')
+)
+SELECT f.run_id, r.dataset, r.attack, r.poison_ratio, r.seed, f.stage, f.unit, f.attempts, f.error
+FROM failures f LEFT JOIN runs r USING (run_id) ORDER BY f.run_id, f.stage, f.unit"""
+
+ESTIMATES = """\
+SELECT DISTINCT configuration, estimator, protocol, settings FROM trajectories
+WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)') AND isfinite(nats) ORDER BY ALL"""
+
+
+def trajectories_of(configuration: str, estimator: str, protocol: str, settings: str) -> str:
+    """The points of one Fig. 3: every finished estimate of a configuration under one estimator's settings."""
+    return (
+        f"SELECT * FROM trajectories\nWHERE configuration = {_text(configuration)} AND layer = 'T'"
+        f" AND isfinite(nats)\n    AND estimator = {_text(estimator)} AND protocol = {_text(protocol)}"
+        f" AND settings = {_text(settings)}\nORDER BY quantity, seed, subset, epoch"
+    )
+
+
+def epochs_of(configuration: str) -> str:
+    """The learning curves of a configuration's runs."""
+    return (
+        "SELECT\n    r.seed, r.dataset, r.attack, r.poison_ratio, r.ratio_of, r.target_class,"
+        " r.architecture, r.sigma, e.*\nFROM epochs e\nJOIN runs r USING (run_id)\n"
+        "JOIN run_configurations USING (run_id)\n"
+        f"WHERE configuration = {_text(configuration)}\nORDER BY r.seed, e.epoch"
+    )
+
+
+def examples_of(configuration: str, images: int) -> str:
+    """A configuration's first example images, of its run with the lowest seed that has any."""
+    return (
+        "SELECT x.image, x.label, x.kind, x.png\nFROM examples x\nJOIN runs r USING (run_id)\n"
+        f"JOIN run_configurations USING (run_id)\nWHERE configuration = {_text(configuration)}\n"
+        f"QUALIFY dense_rank() OVER (ORDER BY r.seed, x.run_id, x.image) <= {images}\n"
+        "    AND dense_rank() OVER (ORDER BY r.seed, x.run_id) = 1\nORDER BY x.image"
+    )
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

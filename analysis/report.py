@@ -1,0 +1,309 @@
+"""One HTML file that says what a sweep found; `python -m analysis.report DIR` builds it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import jinja2
+import pandas as pd
+
+from analysis import charts, db, queries
+from analysis.figures import Figure, script_json, viewer_script
+from analysis.labels import configuration_labels, duration, number, slug
+from analysis.summary import STATUSES, summary
+
+EXAMPLE_IMAGES = 5  # per configuration
+KINDS = {"clean": "clean", "triggered": "triggered", "difference": "difference × 10"}
+FAILURES_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows ready to read; `data` is what the CSV holds, `sql` what gave it."""
+
+    name: str
+    header: list[str]
+    rows: list[list[str]]
+    data: pd.DataFrame
+    sql: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything about one configuration."""
+
+    anchor: str
+    title: str
+    status: str
+    parameters: str
+    examples: list[dict]
+    examples_sql: str
+    learning: list[Figure]
+    trajectories: list[Figure]
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [*self.learning, *self.trajectories]
+
+
+def build_report(directory: Path | str) -> Path:
+    """Write `directory/report/index.html` with figures/ and tables/ beside it; its path.
+
+    Raises:
+        AnalysisError: the directory holds no database that this code can read.
+    """
+    directory = Path(directory)
+    with db.read(directory) as connection:
+        page = _collect(connection)
+    figures = [*page["overview"], *(figure for section in page["sections"] for figure in section.figures)]
+    tables = [page["results"], page["scores"], page["stages"], page["failures"]]
+    report = directory / "report"
+    _export(report, figures, tables)
+
+    folder = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    html = environment.get_template("report.html.j2").render(
+        **page,
+        directory=directory.resolve().name,
+        created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        specs=script_json({figure.name: figure.spec for figure in figures}),
+        viewer=viewer_script(),
+    )
+    path = report / "index.html"
+    unfinished = path.with_suffix(".html.tmp")
+    unfinished.write_text(html, encoding="utf-8")
+    unfinished.replace(path)
+    return path
+
+
+def _export(report: Path, figures: list[Figure], tables: list[Table]) -> None:
+    """Write every figure and table, then remove those of an earlier report that are no longer in it."""
+    for folder in ("figures", "tables"):
+        (report / folder).mkdir(parents=True, exist_ok=True)
+    written = set()
+    for figure in figures:
+        written.update(figure.export(report / "figures", report / "tables"))
+    for table in tables:
+        path = report / "tables" / f"{table.name}.csv"
+        table.data.to_csv(path, index=False)
+        written.add(path)
+    for pattern in ("figures/*.svg", "figures/*.png", "tables/*.csv"):
+        for path in set(report.glob(pattern)) - written:
+            path.unlink()
+
+
+def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
+    """Everything the template shows."""
+
+    def rows(sql: str) -> pd.DataFrame:
+        return connection.execute(sql).df()
+
+    counts = dict(rows(queries.RUN_COUNTS).itertuples(index=False))
+    configurations = rows(queries.CONFIGURATIONS)
+    configurations["label"] = [] if configurations.empty else configuration_labels(configurations)
+    results = rows(queries.RESULTS).merge(configurations[["configuration", "label"]], on="configuration")
+    scores, estimates = rows(queries.STEALTH), rows(queries.ESTIMATES)
+    overview = []
+    if scores["score"].notna().any():
+        caption = "Stealth score (paper, Eqs. 5 and 6)"
+        overview.append(Figure("stealth", caption, charts.stealth_bars(scores), scores, queries.STEALTH))
+    sections = [_section(row, estimates, rows) for _, row in configurations.iterrows()]
+    sweeps = rows(queries.SWEEPS)
+    (seeds,) = rows(queries.SEEDS)["seeds"]
+    return {
+        "summary": summary(counts, results, scores),
+        "missing": _missing(counts, scores, estimates, configurations),
+        "results": _results_table(results),
+        "scores": _plain_table("stealth-per-run", scores, queries.STEALTH),
+        "overview": overview,
+        "sections": sections,
+        "sweeps": [_sweep(row) for _, row in sweeps.iterrows()],
+        "seeds": seeds if isinstance(seeds, str) else "-",
+        "stages": _stages_table(rows(queries.STAGES)),
+        "failures": _plain_table("failures", rows(queries.FAILURES), queries.FAILURES),
+        "failures_shown": FAILURES_SHOWN,
+        "sources": {"Configurations": queries.CONFIGURATIONS, "Sweeps": queries.SWEEPS},
+    }
+
+
+def _missing(
+    counts: dict[str, int], scores: pd.DataFrame, estimates: pd.DataFrame, configurations: pd.DataFrame
+) -> list[str]:
+    """What this report would show if the database held it."""
+    missing = []
+    if unfinished := {status: n for status, n in counts.items() if status != "done"}:
+        listed = ", ".join(f"{unfinished[s]} {s}" for s in STATUSES if s in unfinished)
+        missing.append(f"Runs not done: {sum(unfinished.values())} of {sum(counts.values())} ({listed}).")
+    untrained = int(configurations["test_acc"].isna().sum())
+    if untrained:
+        missing.append(f"Configurations without a finished training: {untrained} of {len(configurations)}.")
+    without = len(set(configurations["configuration"]) - set(estimates["configuration"]))
+    if without:
+        missing.append(f"Configurations without mutual information: {without} of {len(configurations)}.")
+    if len(configurations) and scores["score"].isna().all():
+        missing.append("No stealth score, so no chart of scores.")
+    if (
+        len(configurations)
+        and not ((configurations["attack"] == "none") & (configurations["done"] > 0)).any()
+    ):
+        missing.append("No finished run without an attack, so scores have no baseline to be read against.")
+    return missing
+
+
+def _section(configuration: pd.Series, estimates: pd.DataFrame, rows) -> Section:
+    key, label = configuration["configuration"], configuration["label"]
+    base = f"{slug(label)[:80]}-{key}"  # a file name has room for 255 bytes
+    learning, trajectories = [], []
+    epochs = rows(queries.epochs_of(key))
+    if len(epochs):
+        caption = "Accuracy and attack success over training"
+        chart = charts.learning_curves(epochs)
+        learning.append(Figure(f"learning-{base}", caption, chart, epochs, queries.epochs_of(key)))
+    for _, estimate in estimates[estimates["configuration"] == key].iterrows():
+        names = [estimate["estimator"], estimate["protocol"], estimate["settings"]]
+        sql = queries.trajectories_of(key, *names)
+        points = rows(sql)
+        caption = f"Mutual information over training: {names[0]}, {names[1]} protocol"
+        name = f"trajectories-{base}-{slug('-'.join(names[:2]))[:60]}-{slug(names[2])}"
+        trajectories.append(Figure(name, caption, charts.trajectories(points), points, sql))
+    examples_sql = queries.examples_of(key, EXAMPLE_IMAGES)
+    counts = f"{configuration['done']} of {configuration['runs']} runs done"
+    failed = f", {configuration['failed']} failed" if configuration["failed"] else ""
+    return Section(
+        anchor=base,
+        title=label,
+        status=counts + failed,
+        parameters=_pretty_json(configuration["attack_params"]),
+        examples=_examples(rows(examples_sql)),
+        examples_sql=examples_sql,
+        learning=learning,
+        trajectories=trajectories,
+    )
+
+
+def _examples(rows: pd.DataFrame) -> list[dict]:
+    """One entry per kind: its name and its images as (data URI, alternative text)."""
+    strips = []
+    for kind, title in KINDS.items():
+        images = [
+            ("data:image/png;base64," + base64.b64encode(row["png"]).decode(), f"{row['label']}, {title}")
+            for _, row in rows[rows["kind"] == kind].iterrows()
+        ]
+        if images:
+            strips.append({"title": title, "images": images})
+    return strips
+
+
+def _results_table(results: pd.DataFrame) -> Table:
+    several = len(results[["estimator", "protocol", "settings"]].dropna().drop_duplicates()) > 1
+    header = [
+        "configuration",
+        "runs done",
+        "test accuracy",
+        "attack success",
+        "S I(X;T)",
+        "S I(T;Ŷ)",
+        "score",
+    ]
+    body = []
+    for _, row in results.iterrows():
+        estimate = (
+            f" · {row['estimator']}, {row['protocol']}" if several and pd.notna(row["estimator"]) else ""
+        )
+        body.append([
+            row["label"] + estimate,
+            f"{row['done']} / {row['runs']}",
+            number(row["test_acc"], row["test_acc_sd"], digits=1, percent=True),
+            number(row["asr"], row["asr_sd"], digits=1, percent=True),
+            number(row["s_xt"]),
+            number(row["s_ty"]),
+            number(row["score"], row["score_sd"]),
+        ])  # fmt: skip
+    return Table("results", header, body, results, queries.RESULTS)
+
+
+def _stages_table(stages: pd.DataFrame) -> Table:
+    header = [
+        "stage",
+        "done",
+        "failed",
+        "open",
+        "total time",
+        "mean time",
+        "peak memory, MB",
+        "device",
+        "host",
+    ]
+    body = [
+        [
+            row["stage"], str(row["done"]), str(row["failed"]), str(row["open"]), duration(row["seconds"]),
+            duration(row["mean_seconds"]), number(row["peak_memory_mb"], digits=0),
+            _cell(row["devices"]), _cell(row["hosts"]),
+        ]
+        for _, row in stages.iterrows()
+    ]  # fmt: skip
+    return Table("stages", header, body, stages, queries.STAGES)
+
+
+def _plain_table(name: str, data: pd.DataFrame, sql: str) -> Table:
+    body = [[_cell(value) for value in row] for row in data.itertuples(index=False)]
+    return Table(name, list(data.columns), body, data, sql)
+
+
+def _cell(value: object) -> str:
+    if pd.isna(value):
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _sweep(row: pd.Series) -> dict:
+    """One call of `ibray sweep`: facts as (name, value), and its file as resolved."""
+    dirty = " with uncommitted changes" if row["git_dirty"] is True else ""
+    code = "-" if pd.isna(row["git_sha"]) else f"{row['git_sha'][:12]}{dirty}"
+    finished = "not finished" if pd.isna(row["finished"]) else f"{row['finished']:%Y-%m-%d %H:%M} UTC"
+    facts = {
+        "started": f"{row['started']:%Y-%m-%d %H:%M} UTC",
+        "finished": finished,
+        "duration": duration(row["seconds"]),
+        "cells": str(row["cells"]),
+        "ibray": f"{row['ibray_version']}, commit {code}",
+        "host": row["host"],
+        "machine": _one_line(row["machine"]),
+        "versions": _one_line(row["versions"]),
+    }
+    return {"name": row["name"], "facts": facts, "spec": _pretty_json(row["spec"])}
+
+
+def _pretty_json(text: str) -> str:
+    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+
+
+def _one_line(text: str) -> str:
+    """A JSON object as 'key value, key value'."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{key} {item}" for key, item in value.items() if item not in (None, [], ""))
+
+
+def main(arguments: list[str]) -> int:
+    """The command line: one argument, the directory of a sweep."""
+    if len(arguments) != 1:
+        print("usage: python -m analysis.report DIR", file=sys.stderr)
+        return 2
+    try:
+        print(build_report(Path(arguments[0])))
+    except db.AnalysisError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

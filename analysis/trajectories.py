@@ -1,0 +1,30 @@
+"""Mutual information over training: the rows behind the paper's Fig. 3."""
+
+from __future__ import annotations
+
+import duckdb
+import pandas as pd
+
+CLEAN_CLASS = "clean class"
+LAYER = "T"  # the last hidden layer, pooled: the paper's T
+XT, TY = "I(X;T)", "I(T;Yhat)"
+
+
+def mi_rows(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """Every finished estimate beside the axes of its run: the view `trajectories` (nats)."""
+    return connection.sql("SELECT * FROM trajectories").df()
+
+
+def subset_roles(rows: pd.DataFrame) -> pd.Series:
+    """The part each row's subset plays: all, backdoor, clean, sample, 'clean class' or other.
+
+    Args:
+        rows: columns `subset` (such as '0_clean') and `target_class`.
+    """
+    target = rows["target_class"].astype(str)
+    roles = pd.Series("other", index=rows.index, name="role")
+    roles[rows["subset"].str.fullmatch(r"\d+")] = CLEAN_CLASS
+    roles[rows["subset"] == target] = "all"
+    for role in ("backdoor", "clean", "sample"):
+        roles[rows["subset"] == target + "_" + role] = role
+    return roles

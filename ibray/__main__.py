@@ -1,0 +1,5 @@
+"""`python -m ibray` is `ibray`."""
+
+from ibray.cli import main
+
+main()

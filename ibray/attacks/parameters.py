@@ -1,0 +1,38 @@
+"""Type checks of attack parameters: they come from a file a person wrote, so the message is for that person.
+
+Each returns the value in its one canonical form, so that 1 and 1.0 make the same run id. Raises UserError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from ibray.errors import UserError
+
+
+def number(attack: str, key: str, value: Any) -> float:
+    """A finite real number."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise _wrong(attack, key, "a number", value)
+    return float(value)
+
+
+def integer(attack: str, key: str, value: Any, *, minimum: int) -> int:
+    """A whole number, at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise _wrong(attack, key, f"a whole number of at least {minimum}", value)
+    return int(value)
+
+
+def choice(attack: str, key: str, value: Any, allowed: Sequence[str]) -> str:
+    """One of the strings in ``allowed``."""
+    if not isinstance(value, str) or value not in allowed:
+        raise _wrong(attack, key, "one of " + ", ".join(allowed), value)
+    return value
+
+
+def _wrong(attack: str, key: str, expected: str, value: Any) -> UserError:
+    return UserError(f"attack '{attack}': {key}: expected {expected}, got {value!r} ({type(value).__name__})")

@@ -1,0 +1,45 @@
+"""The attacks by name. A new one is a file with an AttackEntry and a line here."""
+
+from __future__ import annotations
+
+import dataclasses
+from difflib import get_close_matches
+from typing import Any
+
+from ibray.attacks import badnets, blend, none
+from ibray.attacks.base import Attack, AttackEntry
+from ibray.errors import UserError
+from ibray.registry import Registry
+
+ATTACKS: Registry[AttackEntry] = Registry(
+    "attack",
+    {
+        "none": none.ENTRY,
+        "badnets": badnets.ENTRY,
+        "blend": blend.ENTRY,
+    },
+)
+
+
+def get_attack(name: str, *, preset: str = "paper", **params: Any) -> Attack:
+    """The attack ``name`` with the parameters of ``preset``, changed by ``params``.
+
+    Raises UserError for an unknown attack, preset or parameter and for a parameter of the wrong type. Whether
+    the values fit the images is for ``Attack.check`` to say.
+    """
+    entry = ATTACKS[name]
+    if preset not in entry.presets:
+        raise _unknown(name, "preset", preset, list(entry.presets))
+    allowed = [field.name for field in dataclasses.fields(entry.cls)]
+    for key in params:
+        if key not in allowed:
+            raise _unknown(name, "parameter", key, allowed)
+    return entry.cls(**{**entry.presets[preset], **params})
+
+
+def _unknown(attack: str, kind: str, key: object, allowed: list[str]) -> UserError:
+    close = get_close_matches(str(key), allowed, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return UserError(
+        f"attack '{attack}' has no {kind} '{key}': {hint}There are: {', '.join(allowed) or 'none'}"
+    )

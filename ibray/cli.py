@@ -1,0 +1,256 @@
+"""The command line. Thin: every command imports what it needs when it runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ibray import __version__
+from ibray.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+app = typer.Typer(
+    name="ibray",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Watch backdoors being learned, through the information bottleneck.\n\n"
+    "Start with: ibray sweep sweeps/quickstart.yaml",
+)
+data_app = typer.Typer(no_args_is_help=True, help="The dataset cache: what is in it, and how to add to it.")
+app.add_typer(data_app, name="data")
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's output directory.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="IBRAY_DATA", help="Dataset cache. [default: ~/.cache/ibray/data]"),
+]
+
+EXIT_FAILED_CELLS = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """The console script: one clear message instead of a traceback for what the user can put right."""
+    from analysis.db import AnalysisError
+
+    try:
+        app()
+    except (UserError, AnalysisError) as error:
+        print(f"ibray: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ibray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+) -> None: ...
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, for example sweeps/quickstart.yaml.")],
+    out: Annotated[Path | None, typer.Option(help="Output directory. [default: results/NAME]")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or ray://HOST:10001. [default: here]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and what is missing; start nothing.")] = False,
+    inline: Annotated[bool, typer.Option("--inline", help="One task after another, without Ray.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the file; repeatable.")
+    ] = None,
+    data_dir: DataDir = None,
+    report: Annotated[bool, typer.Option(help="Build the report at the end.")] = True,
+) -> None:
+    """Run what is missing of a sweep, then build its report.
+
+    The same command resumes: finished work is never repeated, and a grown grid runs only its new cells.
+    Exit codes: 0 all done, 1 some cells failed, 2 wrong input, 130 interrupted.
+
+    Example: ibray sweep sweeps/quickstart.yaml --set training.epochs=10 --out results/short
+    """
+    from ibray.spec import load_spec
+
+    spec = load_spec(file, assignments)
+    out = out or Path("results") / spec.name
+    if dry_run:
+        from ibray.dry_run import print_plan
+
+        print_plan(spec, out, data_dir, _console())
+        return
+    if inline:
+        from ibray.malloc import restart_tuned
+
+        restart_tuned(["-m", "ibray", *sys.argv[1:]])
+    from ibray.sweep import Options
+    from ibray.sweep import sweep as run
+
+    console = _console(stderr=True)
+    try:
+        outcome = run(spec, out, Options(data_dir, address, inline, fail_fast), console)
+    except KeyboardInterrupt:
+        console.print("Interrupted; nothing is lost. The same command goes on from here.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    _say_outcome(console, outcome)
+    if report:
+        from analysis.report import build_report
+
+        print(build_report(out))
+    else:
+        print(outcome.database)
+    if outcome.failed:
+        raise typer.Exit(EXIT_FAILED_CELLS)
+
+
+def _say_outcome(console: Console, outcome: Any) -> None:
+    if not outcome.ran:
+        console.print(f"Nothing to do: all {outcome.planned} tasks of {outcome.cells} cells are done.")
+        return
+    done = f"{outcome.ran - outcome.failed} of {outcome.ran} tasks done, {outcome.cells} cells in the grid."
+    console.print(f"{done} {outcome.failed} failed: the reasons are in the report." if outcome.failed else done)
+
+
+@app.command()
+def status(
+    directory: Directory,
+    json_out: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is done, running and failed, the rate, the time left, and the last errors.
+
+    Works while a sweep runs. Example: ibray status results/quickstart
+    """
+    from ibray.status import print_status
+
+    print_status(directory, _console(), as_json=json_out)
+
+
+@app.command()
+def sql(
+    directory: Directory,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Any read-only SQL over the tables and views.")],
+    output: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+) -> None:
+    """Ask the database; read-only, works while a sweep runs.
+
+    Example: ibray sql results/quickstart "select attack, avg(score) from stealth group by all order by 2"
+    """
+    from ibray.query import print_query
+
+    print_query(directory, query, output, _console())
+
+
+@app.command()
+def report(directory: Directory) -> None:
+    """Build the report: one HTML file that opens without a network; SVG, PNG and CSV beside it.
+
+    Example: ibray report results/quickstart
+    """
+    from analysis.report import build_report
+
+    print(build_report(directory))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of sweep files, for editors. Example: ibray schema > sweep.schema.json"""
+    import json
+
+    from ibray.spec import SweepSpec
+
+    print(json.dumps(SweepSpec.model_json_schema(), indent=1))
+
+
+@app.command()
+def attacks() -> None:
+    """List the attacks with their parameters and presets. Example: ibray attacks"""
+    import dataclasses
+
+    from ibray.attacks import ATTACKS
+
+    table = _table("attack", "poisons", "what it does", "parameters (paper)", "other presets", "source")
+    for name, entry in ATTACKS.items():
+        paper = entry.cls(**entry.presets["paper"])
+        parameters = _settings({f.name: getattr(paper, f.name) for f in dataclasses.fields(paper)})
+        others = [f"{preset}: {_settings(values)}" for preset, values in entry.presets.items() if preset != "paper"]
+        table.add_row(name, paper.poisons, entry.description, parameters, "\n".join(others), entry.source)
+    _console().print(table)
+
+
+@app.command()
+def datasets(data_dir: DataDir = None) -> None:
+    """List the datasets, built in and imported. Example: ibray datasets"""
+    from ibray.datasets import available
+
+    table = _table("dataset", "status", "shape", "classes", "what it is")
+    for entry in available(data_dir):
+        table.add_row(*(str(value) for value in (entry.name, entry.status, entry.shape, entry.classes, entry.description)))
+    _console().print(table)
+
+
+@app.command()
+def models() -> None:
+    """List the noisy architectures with their parameters. Example: ibray models"""
+    from ibray.models import MODELS
+
+    table = _table("architecture", "what it is", "parameters", "source")
+    for name, entry in MODELS.items():
+        table.add_row(name, entry.description, _settings(entry.defaults), entry.source)
+    _console().print(table)
+
+
+@app.command()
+def estimators() -> None:
+    """List the estimators of mutual information with their settings. Example: ibray estimators"""
+    from ibray.mi import ESTIMATORS, settings_of
+
+    table = _table("estimator", "protocol", "what it is", "settings for I(X;T)", "source")
+    for name, entry in ESTIMATORS.items():
+        settings = _settings(settings_of(name, "I(X;T)"))
+        table.add_row(name, entry.protocol, entry.description, settings, entry.source)
+    _console().print(table)
+
+
+@data_app.command("import")
+def data_import(
+    name: Annotated[str, typer.Argument(help="What sweep files will call it.")],
+    file: Annotated[Path, typer.Argument(help="An .npz: train_x train_y test_x test_y, images uint8 N,H,W,C.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset of that name.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Put images of your own into the cache. Example: ibray data import cifar10 cifar10.npz"""
+    from ibray.datasets import import_npz
+
+    images = import_npz(name, file, data_dir=data_dir, overwrite=overwrite)
+    print(f"{name}: {len(images.train_x)} training and {len(images.test_x)} test images, {len(images.class_names)} classes")
+
+
+def _console(**settings: Any) -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False, **settings)
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _settings(values: Any) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())

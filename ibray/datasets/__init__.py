@@ -1,0 +1,19 @@
+"""Named image datasets, cached on disk and verified: ``load_dataset("digits")``."""
+
+from ibray.datasets.base import DatasetEntry, ImageSet, RawData
+from ibray.datasets.load import AvailableDataset, available, load_dataset
+from ibray.datasets.npz import import_npz
+from ibray.datasets.registry import DATASETS
+from ibray.datasets.subsample import SUBSAMPLE_SEED
+
+__all__ = [
+    "DATASETS",
+    "SUBSAMPLE_SEED",
+    "AvailableDataset",
+    "DatasetEntry",
+    "ImageSet",
+    "RawData",
+    "available",
+    "import_npz",
+    "load_dataset",
+]

@@ -1,0 +1,19 @@
+"""The built-in datasets by name. A new one is a file with a DatasetEntry and a line here."""
+
+from __future__ import annotations
+
+from ibray.datasets.base import DatasetEntry
+from ibray.datasets.cifar10 import CIFAR10
+from ibray.datasets.digits import DIGITS, DIGITS16
+from ibray.datasets.svhn import SVHN
+from ibray.registry import Registry
+
+DATASETS: Registry[DatasetEntry] = Registry(
+    "dataset",
+    {
+        "digits": DIGITS,
+        "digits16": DIGITS16,
+        "cifar10": CIFAR10,
+        "svhn": SVHN,
+    },
+)

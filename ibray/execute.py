@@ -1,0 +1,65 @@
+"""One task from its beginning to its end, in whatever process it was sent to."""
+
+from __future__ import annotations
+
+import resource
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ibray.stages import STAGES
+from ibray.stages.base import Context, News, Tables, Task
+from ibray.store import StageKey, host
+
+
+class Sink(Protocol):
+    """Where rows go: a `Store`, or a proxy of the one in another process."""
+
+    def put(self, tables: Tables) -> None: ...
+    def begin(self, key: StageKey, **where: Any) -> None: ...
+    def finish(self, key: StageKey, tables: Tables, **facts: Any) -> None: ...
+    def fail(self, key: StageKey, error: str, **facts: Any) -> None: ...
+
+
+def execute(
+    task: Task, sink: Sink, *, out: Path, data_dir: Path | None, threads: int, tell: Callable[[News], None]
+) -> None:
+    """Run a task; its rows and its outcome go to `sink`.
+
+    Args:
+        task: what to do.
+        sink: receives rows and the outcome.
+        out: the sweep's output directory.
+        data_dir: the dataset cache; None for the default.
+        threads: how many CPU threads it may use.
+        tell: receives the task's news.
+
+    Raises:
+        Exception: whatever the stage raised, after it was written down.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(threads)
+    sink.begin(task.key, host=host(), device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu")
+    started = time.monotonic()
+    try:
+        rows = STAGES[task.stage].run(Context(task, out, data_dir, device, sink.put, tell))
+    except Exception as error:
+        sink.fail(task.key, describe(error), seconds=time.monotonic() - started)
+        raise
+    sink.finish(task.key, rows, seconds=time.monotonic() - started, peak_memory_mb=_peak_memory_mb(device))
+
+
+def describe(error: BaseException) -> str:
+    """An exception as stored in the database: its message first, then where it came from."""
+    return f"{type(error).__name__}: {error}\n\n{''.join(traceback.format_exception(error)).strip()}"
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """Peak memory: the device's on a GPU, the process's own on a CPU; of this process so far, not of the task alone."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

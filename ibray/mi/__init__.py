@@ -1,0 +1,74 @@
+"""Mutual information between paired samples, in nats.
+
+>>> from ibray.mi import estimate_mi
+>>> estimate = estimate_mi(images, features, seed=0)          # doctest: +SKIP
+>>> estimate.nats, estimate.ci_low, estimate.ci_high          # doctest: +SKIP
+
+A new estimator, or a new protocol for one, is one file with a settings dataclass and a function of the shape
+`interface.Estimator`, and one entry below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from ibray.errors import UserError
+from ibray.mi import infonce as _infonce
+from ibray.mi.interface import EstimationError, Estimator, EstimatorEntry, MIEstimate
+from ibray.registry import Registry
+
+__all__ = [
+    "ESTIMATORS",
+    "EstimationError",
+    "Estimator",
+    "EstimatorEntry",
+    "MIEstimate",
+    "estimate_mi",
+    "settings_of",
+]
+
+ESTIMATORS: Registry[EstimatorEntry] = Registry(
+    "estimator",
+    {
+        "infonce": EstimatorEntry(
+            description="InfoNCE by the paper's recipe: concatenation critic, in sample, last epochs' mean",
+            source="van den Oord et al. 2018 (arXiv 1807.03748); recipe of arXiv 2511.21923",
+            estimator="infonce",
+            protocol="paper",
+            settings=_infonce.InfoNCESettings,
+            run=_infonce.infonce,
+            presets=_infonce.PRESETS,
+        ),
+    },
+)
+
+
+def estimate_mi(x: Any, y: Any, estimator: str = "infonce", seed: int = 0, **settings: Any) -> MIEstimate:
+    """Estimate I(x; y) in nats from paired samples.
+
+    x: tensor or array (N, Dx), or (N, M, Dx) with M noise draws per sample; y likewise. Where both have draws
+    they are paired by index. Values are used as they are, in float32 (no scaling). `settings_of` lists the
+    settings and their values.
+
+    Raises EstimationError for samples that admit no estimate, UserError for an unknown name or a bad setting.
+    """
+    entry = ESTIMATORS[estimator]
+    return entry.run(x, y, seed=seed, **settings_of(estimator, **settings))
+
+
+def settings_of(estimator: str = "infonce", quantity: str | None = None, **settings: Any) -> dict[str, Any]:
+    """Every setting an estimate would run with: defaults, then the quantity's preset, then `settings`."""
+    entry = ESTIMATORS[estimator]
+    allowed = [f.name for f in fields(entry.settings)]
+    for name in settings:
+        if name not in allowed:
+            close = get_close_matches(name, allowed, n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise UserError(
+                f"unknown setting '{name}' of estimator '{estimator}': {hint}There are: {', '.join(allowed)}"
+            )
+    resolved = entry.defaults(quantity) | settings
+    entry.settings(**resolved)  # its own checks of the values
+    return resolved

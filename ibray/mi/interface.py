@@ -1,0 +1,63 @@
+"""What an estimator of mutual information is and what it returns; imports nothing of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+
+class EstimationError(ValueError):
+    """These samples admit no estimate (too few, not finite, not paired); the message says why."""
+
+
+@dataclass(frozen=True)
+class MIEstimate:
+    """One estimate of mutual information, everything in nats."""
+
+    nats: float
+    ci_low: float | None
+    """95% interval over images; what it leaves out is stated by each estimator."""
+    ci_high: float | None
+    lower_bound: float | None
+    """Proven bounds on the truth; None where the protocol has none (`paper`)."""
+    upper_bound: float | None
+    ceiling: float | None
+    """The largest value this estimator can be expected to return here, whatever the truth."""
+    n: int
+    """Images, not noise draws."""
+    negatives: int | None
+    estimator: str
+    protocol: str
+    critic_epochs: int | None
+    seconds: float
+    curve: tuple[float, ...] = ()
+    """The estimate after each epoch of the critic's own training; empty without training."""
+
+
+class Estimator(Protocol):
+    """x (N, Dx) or (N, M, Dx), y (N, Dy) or (N, M, Dy), settings by name -> MIEstimate.
+
+    Same arguments, same machine, same number of threads: the same bits. Raises EstimationError.
+    """
+
+    def __call__(self, x: Any, y: Any, *, seed: int = 0, **settings: Any) -> MIEstimate: ...
+
+
+@dataclass(frozen=True)
+class EstimatorEntry:
+    """A line of the registry: one estimator under one protocol."""
+
+    description: str
+    source: str
+    estimator: str
+    protocol: str
+    settings: type
+    """A frozen dataclass: the settings and their defaults."""
+    run: Estimator
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Quantity ("I(X;T)", ...) -> the settings in which it differs from the defaults."""
+
+    def defaults(self, quantity: str | None = None) -> dict[str, Any]:
+        """Every setting with its value, for a quantity where one is named."""
+        return asdict(self.settings()) | dict(self.presets.get(quantity, {}))

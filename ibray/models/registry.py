@@ -1,0 +1,105 @@
+"""The architectures by name. A new one is a file with a module and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+from torch import nn
+
+from ibray.errors import UserError
+from ibray.models.resnet import NoisyResNet
+from ibray.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """``build(num_classes=..., sigma=..., **defaults)`` is the network; ``defaults`` are what can be set."""
+
+    build: Callable[..., nn.Module]
+    description: str
+    source: str
+    defaults: Mapping[str, Any]
+
+
+_RESNET_SOURCE = "He et al., CVPR 2016; noise as in Goldfeld et al., ICML 2019, and arXiv 2511.21923"
+
+MODELS: Registry[ModelEntry] = Registry(
+    "architecture",
+    {
+        "resnet18": ModelEntry(
+            build=NoisyResNet,
+            description="noisy ResNet-18 for small images, 11.2 M parameters, T of 512; the paper's",
+            source=_RESNET_SOURCE,
+            defaults={"width": 64, "blocks": (2, 2, 2, 2), "noise_stem": True},
+        ),
+        "resnet10_16": ModelEntry(
+            build=NoisyResNet,
+            description="one block a stage at a quarter of the width, 0.3 M parameters, T of 128",
+            source=_RESNET_SOURCE,
+            defaults={"width": 16, "blocks": (1, 1, 1, 1), "noise_stem": True},
+        ),
+        "resnet10_8": ModelEntry(
+            build=NoisyResNet,
+            description="one block a stage at an eighth of the width, 0.08 M parameters, T of 64: for CPUs",
+            source=_RESNET_SOURCE,
+            defaults={"width": 8, "blocks": (1, 1, 1, 1), "noise_stem": True},
+        ),
+    },
+)
+
+
+def get_model(name: str, *, num_classes: int, sigma: float, **params: Any) -> nn.Module:
+    """A freshly initialised network (weights from torch's global generator), on the CPU, in training mode.
+
+    sigma: standard deviation of the activation noise, at least 0. Raises UserError for an unknown
+    architecture or parameter, or a wrong value.
+    """
+    if not _is_integer(num_classes) or num_classes < 2:
+        raise UserError(f"num_classes: expected a whole number of at least 2, got {num_classes!r}")
+    if isinstance(sigma, bool) or not isinstance(sigma, Real) or not 0 <= sigma < float("inf"):
+        raise UserError(f"sigma: expected a number of at least 0, got {sigma!r}")
+    resolved = resolve_params(name, params)
+    return MODELS[name].build(num_classes=int(num_classes), sigma=float(sigma), **resolved)
+
+
+def resolve_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter of architecture ``name``, defaults filled in, as JSON knows it: for run ids.
+
+    Raises UserError as ``get_model`` does.
+    """
+    entry = MODELS[name]
+    for key, value in params.items():
+        if key not in entry.defaults:
+            close = get_close_matches(str(key), entry.defaults, n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise UserError(
+                f"architecture '{name}' has no parameter '{key}': {hint}There are: "
+                f"{', '.join(entry.defaults)}"
+            )
+        problem = _problem(entry.defaults[key], value)
+        if problem:
+            raise UserError(f"architecture '{name}': {key}: expected {problem}, got {value!r}")
+    merged = {**entry.defaults, **params}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in merged.items()}
+
+
+def _problem(default: Any, value: Any) -> str | None:
+    """What ``value`` should have been, judged by the type of the default; None when it is right."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(default, int):
+        return None if _is_integer(value) and value >= 1 else "a whole number of at least 1"
+    right = (
+        isinstance(value, list | tuple)
+        and len(value) == len(default)
+        and all(_is_integer(one) and one >= 1 for one in value)
+    )
+    return None if right else f"{len(default)} whole numbers of at least 1"
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -1,0 +1,109 @@
+"""What is left to do: the grid minus what the database says is done, in one SQL join."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ibray import __version__
+from ibray.attacks import get_attack
+from ibray.cell import Cell
+from ibray.provenance import git_state
+from ibray.stages import STAGES
+from ibray.stages.base import Task
+from ibray.store import KEYS, connect, refresh_runs
+
+STAGE_COLUMNS = KEYS["stages"]
+
+
+def missing_tasks(database: Path, tasks: Iterable[Task], out: Path) -> list[Task]:
+    """The tasks that are not done, and those whose artifact a missing task needs but which is no longer on disk."""
+    by_key = {task.key: task for task in tasks}
+    with connect(database) as con:
+        _register(con, by_key)
+        rows = con.execute(
+            "SELECT run_id, stage, unit, settings FROM planned "
+            "ANTI JOIN (FROM stages WHERE status = 'done') USING (run_id, stage, unit, settings)"
+        ).fetchall()
+    missing = set(rows)
+    needed = {
+        (run_id, *need) for run_id, stage, unit, _ in rows if (need := STAGES[stage].needs(unit)) is not None
+    }
+    gone = {
+        (run_id, stage) for run_id, stage, unit in needed if not STAGES[stage].has_artifact(out, run_id, unit)
+    }
+    return [task for key, task in by_key.items() if _row(key) in missing or (key.run_id, key.stage) in gone]
+
+
+def enter_plan(database: Path, cells: Iterable[Cell], missing: Iterable[Task]) -> None:
+    """Write the cells and the missing tasks down as queued; what an earlier sweep left unfinished is cleared."""
+    by_key = {task.key: task for task in missing}
+    sha, _ = git_state()
+    with connect(database) as con:
+        con.begin()
+        _register(con, by_key)
+        con.execute("DELETE FROM stages WHERE status <> 'done'")
+        con.execute("DELETE FROM stages WHERE (run_id, stage, unit, settings) IN (FROM planned)")
+        con.execute("INSERT INTO stages BY NAME SELECT *, 'queued' AS status, 0 AS attempts FROM planned")
+        con.execute("DELETE FROM runs WHERE run_id NOT IN (SELECT run_id FROM stages)")
+        known = {run_id for (run_id,) in con.execute("SELECT run_id FROM runs").fetchall()}
+        new = [run_row(cell, sha) for cell in cells if cell.run_id not in known]
+        if new:
+            con.register("new_runs", pa.Table.from_pylist(new))
+            con.execute("INSERT INTO runs BY NAME FROM new_runs")
+        refresh_runs(con, known | {row["run_id"] for row in new})
+        con.commit()
+
+
+def release_running(database: Path) -> None:
+    """After an interruption: nothing runs any more, so nothing says it does."""
+    with connect(database) as con:
+        con.begin()
+        runs = {run_id for (run_id,) in con.execute("SELECT run_id FROM stages WHERE status = 'running'").fetchall()}
+        con.execute("UPDATE stages SET status = 'queued' WHERE status = 'running'")
+        refresh_runs(con, runs)
+        con.commit()
+
+
+def run_row(cell: Cell, git_sha: str | None) -> dict[str, Any]:
+    """A cell as a row of `runs`, queued."""
+    return {
+        "run_id": cell.run_id,
+        "dataset": cell.dataset.name,
+        "attack": cell.attack.name,
+        "poison_ratio": cell.poison_ratio,
+        "ratio_of": get_attack(cell.attack.name, **cell.attack.params).poisons,
+        "target_class": cell.target_class,
+        "architecture": str(cell.architecture),
+        "sigma": cell.sigma,
+        "seed": cell.seed,
+        "attack_params": json.dumps(cell.attack.params),
+        "per_class": cell.dataset.per_class,
+        "cell": json.dumps(cell.to_dict()),
+        "status": "queued",
+        "ibray_version": __version__,
+        "git_sha": git_sha,
+    }
+
+
+def _row(key: Any) -> tuple:
+    return tuple(getattr(key, column) for column in STAGE_COLUMNS)
+
+
+def _register(con: duckdb.DuckDBPyConnection, keys: Iterable[Any]) -> None:
+    columns = list(zip(*(_row(key) for key in keys), strict=True)) or [()] * len(STAGE_COLUMNS)
+    types = {"unit": pa.int32()}
+    con.register(
+        "planned",
+        pa.table(
+            {
+                name: pa.array(values, types.get(name, pa.string()))
+                for name, values in zip(STAGE_COLUMNS, columns, strict=True)
+            }
+        ),
+    )

@@ -1,0 +1,66 @@
+"""What a person sees while a sweep runs: a bar per stage with the time left; on a file or a pipe, nothing but failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from ibray.stages import STAGES
+from ibray.stages.base import News, Task
+
+
+class Progress:
+    """Bars on a terminal, one per stage that has work; a context manager."""
+
+    def __init__(self, console: Console, tasks: Iterable[Task]):
+        self.console = console
+        self.failures: dict[Any, str | None] = {}
+        self._steps: dict[Any, int] = {}
+        self._bars = Bars(
+            TextColumn("{task.description:<6}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._bar_of = {}
+        tasks = list(tasks)
+        for name, stage in STAGES.items():
+            total = sum(stage.steps(task.cell) for task in tasks if task.stage == name)
+            if total:
+                self._bar_of[name] = self._bars.add_task(name, total=total, unit=stage.step_name)
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    def news(self, task: Task, news: News) -> None:
+        """A task says how many of its steps are done; a retried task may say less than before."""
+        self._advance_to(task, max(news.steps, self._steps.get(task.key, 0)))
+
+    def done(self, task: Task) -> None:
+        """A task ended well."""
+        self._advance_to(task, STAGES[task.stage].steps(task.cell))
+
+    def failed(self, task: Task, error: str | None) -> None:
+        """A task failed for good; None as the error of one that only waited for another that failed."""
+        self.failures[task.key] = error
+        self._advance_to(task, STAGES[task.stage].steps(task.cell))
+        if error:
+            unit = f" epoch {task.unit}" if task.unit else ""
+            self.console.print(f"failed: {task.stage}{unit} of {task.cell}: {error.splitlines()[0]}", markup=False)
+
+    def _advance_to(self, task: Task, steps: int) -> None:
+        self._bars.advance(self._bar_of[task.stage], steps - self._steps.get(task.key, 0))
+        self._steps[task.key] = steps

@@ -1,0 +1,245 @@
+"""Tasks as Ray Tune trials: one Tune run holds both kinds, each with its own fraction of the machine.
+
+Tune asks a searcher for the next trial. Ours hands out whatever the frontier says may start, so a snapshot's MI runs
+while other networks still train, and trials with the same resources reuse the same worker processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported: no loggers of its own, no experiment state to restore (DuckDB is our memory),
+# Ctrl-C ends the run at once, and enough pending trials to fill a cluster of small fractions.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old output honours verbose=0
+
+import ray
+from ray import tune
+from ray.tune import Callback, FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig, Tuner
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ibray.errors import UserError
+from ibray.execute import describe, execute
+from ibray.frontier import Frontier, give_up
+from ibray.malloc import GLIBC_TUNABLES
+from ibray.progress import Progress
+from ibray.spec import Resources, SweepSpec
+from ibray.stages import STAGES
+from ibray.stages.base import News, Tables, Task
+from ibray.store import Store, StageKey
+
+NAMESPACE = "ibray"
+LOCAL_OBJECT_STORE_BYTES = 200 * 2**20  # nothing large travels between processes: snapshots go through files
+
+
+def start_ray(address: str | None) -> None:
+    """Connect to a cluster, or start one of this machine's cores and GPUs; one that is already connected is used."""
+    if ray.is_initialized():
+        return
+    settings: dict[str, Any] = {
+        "namespace": NAMESPACE,
+        "runtime_env": {"env_vars": {"GLIBC_TUNABLES": GLIBC_TUNABLES}},
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+    }
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody but this process reaches a local instance
+        settings |= {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
+    try:
+        ray.init(address=address or "local", **settings)
+    except ConnectionError as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from None
+
+
+class StoreProxy:
+    """The writer in its own process, seen from a trial: every call returns when the writer has the rows."""
+
+    def __init__(self, actor: ray.actor.ActorHandle):
+        self._actor = actor
+
+    def put(self, tables: Tables) -> None:
+        ray.get(self._actor.put.remote(tables))
+
+    def begin(self, key: StageKey, **where: Any) -> None:
+        ray.get(self._actor.begin.remote(key, **where))
+
+    def finish(self, key: StageKey, tables: Tables, **facts: Any) -> None:
+        ray.get(self._actor.finish.remote(key, tables, **facts))
+
+    def fail(self, key: StageKey, error: str, **facts: Any) -> None:
+        ray.get(self._actor.fail.remote(key, error, **facts))
+
+    def close(self) -> None:
+        """Return when everything is in the file, then end the process."""
+        ray.get(self._actor.close.remote())
+        ray.kill(self._actor)
+
+
+def start_store(database: Path) -> tuple[StoreProxy, str]:
+    """The single writer as an actor beside this process; returns a proxy and the name trials find it under."""
+    name = f"store-{uuid.uuid4().hex[:12]}"
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(Store).options(
+        name=name,
+        namespace=NAMESPACE,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        max_concurrency=16,
+        scheduling_strategy=here,
+    )
+    return StoreProxy(actor.remote(str(database.resolve()))), name
+
+
+def trial_resources(spec: SweepSpec) -> dict[str, PlacementGroupFactory]:
+    """What a trial of each stage reserves; without a GPU in the cluster, CPUs alone.
+
+    Raises:
+        UserError: no node of the cluster is large enough for one trial.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    has_gpu = any(node.get("GPU", 0) for node in nodes)
+    bundles = {}
+    for stage in STAGES:
+        asked: Resources = getattr(spec.resources, stage)
+        bundle = {"CPU": asked.cpu, "GPU": asked.gpu if has_gpu else 0}
+        if not any(all(node.get(kind, 0) >= amount for kind, amount in bundle.items()) for node in nodes):
+            largest = {kind: max(node.get(kind, 0) for node in nodes) for kind in bundle}
+            raise UserError(
+                f"resources.{stage}: a trial asks for {_amounts(bundle)}, but the largest node has {_amounts(largest)}; "
+                f"lower resources.{stage}.cpu or .gpu"
+            )
+        bundles[stage] = PlacementGroupFactory([{kind: amount for kind, amount in bundle.items() if amount}])
+    return bundles
+
+
+def _amounts(bundle: dict[str, float]) -> str:
+    return " and ".join(f"{amount:g} {kind}" for kind, amount in bundle.items())
+
+
+def run_on_ray(
+    tasks: Iterable[Task],
+    *,
+    spec: SweepSpec,
+    out: Path,
+    data_dir: Path | None,
+    store: StoreProxy,
+    store_name: str,
+    progress: Progress,
+    fail_fast: bool,
+) -> None:
+    """Run tasks and whatever they make possible as trials of one Tune run."""
+    tasks = list(tasks)
+    resources = trial_resources(spec)
+    settings = {"out": str(out.resolve()), "data_dir": data_dir and str(data_dir.resolve()), "store": store_name}
+
+    def trial(config: dict[str, Any]) -> None:
+        run_trial(config, settings)
+
+    dispatcher = Dispatcher(Frontier(tasks, out), store, progress, spec.resources.threads())
+    scratch = out.resolve() / "logs" / "tune"
+    shutil.rmtree(scratch, ignore_errors=True)
+    retries = 0 if fail_fast else spec.retries
+    Tuner(
+        tune.with_resources(trial, lambda config: resources[config["stage"]]),
+        tune_config=TuneConfig(
+            search_alg=dispatcher,
+            num_samples=len(tasks),
+            reuse_actors=True,
+            trial_name_creator=lambda trial: f"{trial.config['stage']}_{trial.trial_id}",
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=RunConfig(
+            storage_path=str(scratch),
+            name="trials",
+            failure_config=FailureConfig(max_failures=retries, fail_fast=fail_fast),
+            callbacks=[Watcher(dispatcher)],
+            verbose=0,
+        ),
+    ).fit()
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run_trial(config: dict[str, Any], settings: dict[str, Any]) -> None:
+    """What runs in a worker: one task, its rows to the writer, its news to the scheduler."""
+    task = Task.from_dict(json.loads(config["task"]))
+    execute(
+        task,
+        StoreProxy(ray.get_actor(settings["store"], namespace=NAMESPACE)),
+        out=Path(settings["out"]),
+        data_dir=settings["data_dir"] and Path(settings["data_dir"]),
+        threads=config["threads"],
+        tell=lambda news: tune.report(vars(news)),
+    )
+
+
+class _DriverOnly:
+    """Something that lives in the driver alone: Tune pickles it for a restore that we never do, and gets nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _DriverOnly:
+        return self
+
+
+class Dispatcher(_DriverOnly, Searcher):
+    """Hands the frontier's tasks to Tune, and Tune's results back to the frontier."""
+
+    def __init__(self, frontier: Frontier, store: StoreProxy, progress: Progress, threads: dict[str, int]):
+        super().__init__(metric="steps", mode="max")
+        self.frontier, self.store, self.progress, self.threads = frontier, store, progress, threads
+        self.tasks: dict[str, Task] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        task = self.frontier.take(trial_id)
+        if task is None:
+            return Searcher.FINISHED if self.frontier.is_empty else None
+        self.tasks[trial_id] = task
+        # The task as one string: Tune would otherwise look for search spaces in every nested key.
+        return {"stage": task.stage, "threads": self.threads[task.stage], "task": json.dumps(task.to_dict())}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        task = self.tasks[trial_id]
+        if result.get("artifact") is not None:
+            self.frontier.artifact_ready(task, result["artifact"])
+        if "steps" in result:
+            self.progress.news(task, News(result["steps"], result.get("artifact")))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        task = self.frontier.ended(trial_id)
+        if not error:
+            self.progress.done(task)
+
+    def gave_up(self, trial_id: str, error: BaseException | None) -> None:
+        """A trial failed for the last time; the tasks that waited for it fail with it."""
+        task = self.tasks[trial_id]
+        reason = describe(error) if error else "the worker process died without a word"
+        give_up(task, reason, self.frontier, self.store, self.progress)
+
+    # Tune insists on saving a searcher's state; ours is the database.
+    def save(self, checkpoint_path: str) -> None: ...
+    def restore(self, checkpoint_path: str) -> None: ...
+
+
+class Watcher(_DriverOnly, Callback):
+    """Passes on the failures that Tune does not tell a searcher the reason of."""
+
+    def __init__(self, dispatcher: Dispatcher):
+        self.dispatcher = dispatcher
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        error = trial.get_pickled_error()
+        self.dispatcher.gave_up(trial.trial_id, getattr(error, "cause", None) or error)

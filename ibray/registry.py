@@ -1,0 +1,47 @@
+"""Named things: attacks, datasets, models, estimators, stages each live in one registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Generic, TypeVar
+
+from ibray.errors import UserError
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """A read-only mapping from name to entry whose failed look-up says what exists.
+
+    >>> colours = Registry("colour", {"red": 1, "green": 2})
+    >>> colours["red"]
+    1
+    >>> colours["gren"]
+    Traceback (most recent call last):
+    ibray.errors.UserError: unknown colour 'gren': did you mean 'green'? There are: red, green
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, T]):
+        self.kind = kind
+        self._entries = dict(entries)
+
+    def __getitem__(self, name: str) -> T:
+        if name in self._entries:
+            return self._entries[name]
+        close = get_close_matches(str(name), self._entries, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise UserError(f"unknown {self.kind} '{name}': {hint}There are: {', '.join(self._entries)}")
+
+    def get(self, name: str, default: T | None = None) -> T | None:
+        """The entry, or `default` when there is none of that name."""
+        return self._entries.get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,154 @@
+-- The tables of results.duckdb: the only interface between ibray (which writes) and everybody who reads.
+-- Information in nats, rates as fractions, times in UTC, durations in seconds. No primary keys: they cost
+-- four times the time and five times the space of a big table; the writer deletes before it inserts.
+
+CREATE TABLE IF NOT EXISTS meta (
+    key   VARCHAR NOT NULL,
+    value VARCHAR NOT NULL
+);
+
+-- One row per call of `ibray sweep` that found work to do.
+CREATE TABLE IF NOT EXISTS sweeps (
+    sweep_id      VARCHAR NOT NULL,
+    name          VARCHAR NOT NULL,
+    started       TIMESTAMP NOT NULL,
+    finished      TIMESTAMP,
+    seconds       DOUBLE,
+    cells         INTEGER NOT NULL,
+    spec          JSON NOT NULL,           -- the sweep file as resolved
+    ibray_version VARCHAR NOT NULL,
+    git_sha       VARCHAR,                 -- of the code, when it runs from a checkout
+    git_dirty     BOOLEAN,
+    versions      JSON NOT NULL,           -- python, torch, ray, duckdb, ...
+    host          VARCHAR NOT NULL,
+    machine       JSON NOT NULL            -- cpu, cores, memory, gpus
+);
+
+-- One row per cell of the grid; every axis is a column.
+CREATE TABLE IF NOT EXISTS runs (
+    run_id       VARCHAR NOT NULL,         -- 16 hex digits over everything that changes the numbers
+    dataset      VARCHAR NOT NULL,
+    attack       VARCHAR NOT NULL,
+    poison_ratio DOUBLE NOT NULL,          -- 0 for attack 'none'; see ratio_of
+    ratio_of     VARCHAR NOT NULL,         -- 'train_set' (dirty label), 'target_class' (clean label) or 'none'
+    target_class INTEGER NOT NULL,
+    architecture VARCHAR NOT NULL,
+    sigma        DOUBLE NOT NULL,          -- standard deviation of the Gaussian activation noise
+    seed         BIGINT NOT NULL,
+    attack_params JSON NOT NULL,           -- the trigger, every parameter resolved
+    per_class    INTEGER,                  -- training images per class when subsampled
+    cell         JSON NOT NULL,            -- the whole cell: what run_id is the hash of
+    status       VARCHAR NOT NULL,         -- queued, running, done, failed
+    error        VARCHAR,
+    started      TIMESTAMP,
+    finished     TIMESTAMP,
+    seconds      DOUBLE,                   -- summed over its stages
+    host         VARCHAR,
+    device       VARCHAR,
+    ibray_version VARCHAR,
+    git_sha      VARCHAR
+);
+
+-- One row per unit of work: (run, stage, unit). The plan of a sweep is the grid minus the rows that are done.
+CREATE TABLE IF NOT EXISTS stages (
+    run_id   VARCHAR NOT NULL,
+    stage    VARCHAR NOT NULL,             -- train, mi, ...
+    unit     INTEGER NOT NULL,             -- the snapshot's epoch; 0 for a stage of the whole run
+    settings VARCHAR NOT NULL,             -- hash of the stage's own settings
+    status   VARCHAR NOT NULL,             -- queued, running, done, failed
+    attempts INTEGER NOT NULL,
+    started  TIMESTAMP,
+    finished TIMESTAMP,
+    seconds  DOUBLE,
+    host     VARCHAR,
+    device   VARCHAR,
+    peak_memory_mb DOUBLE,
+    error    VARCHAR
+);
+
+CREATE TABLE IF NOT EXISTS epochs (
+    run_id       VARCHAR NOT NULL,
+    epoch        INTEGER NOT NULL,
+    train_loss   DOUBLE NOT NULL,          -- nats, mean over the poisoned training set
+    train_acc    DOUBLE NOT NULL,
+    test_loss    DOUBLE NOT NULL,
+    test_acc     DOUBLE NOT NULL,          -- clean test set, noise on
+    asr          DOUBLE,                   -- over triggered test images whose true class is not the target
+    lr           DOUBLE NOT NULL,
+    seconds      DOUBLE NOT NULL,
+    images_per_s DOUBLE NOT NULL
+);
+
+-- Training loss of each labelled class, and of the backdoor images alone (label as trained on).
+CREATE TABLE IF NOT EXISTS class_losses (
+    run_id     VARCHAR NOT NULL,
+    epoch      INTEGER NOT NULL,
+    subset     VARCHAR NOT NULL,           -- '0', '1', ... or '0_backdoor', '0_clean'
+    train_loss DOUBLE NOT NULL,
+    n          INTEGER NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS mi (
+    run_id      VARCHAR NOT NULL,
+    epoch       INTEGER NOT NULL,
+    subset      VARCHAR NOT NULL,          -- '0', '0_backdoor', '0_clean', '0_sample', '1', ...
+    quantity    VARCHAR NOT NULL,          -- 'I(X;T)', 'I(T;Yhat)', ...
+    layer       VARCHAR NOT NULL,          -- 'T': the last hidden layer, pooled
+    estimator   VARCHAR NOT NULL,          -- infonce, ...
+    protocol    VARCHAR NOT NULL,          -- paper, ...
+    settings    VARCHAR NOT NULL,          -- hash of every setting of the estimate
+    nats        DOUBLE,                    -- NULL when status is 'failed'
+    ci_low      DOUBLE,                    -- 95%, over images
+    ci_high     DOUBLE,
+    lower_bound DOUBLE,                    -- proven bounds on the truth, where the estimator has them
+    upper_bound DOUBLE,
+    ceiling     DOUBLE,                    -- the largest value this estimator can return here
+    n           INTEGER NOT NULL,          -- images
+    negatives   INTEGER,
+    critic_epochs INTEGER,
+    seconds     DOUBLE NOT NULL,
+    status      VARCHAR NOT NULL,          -- done, failed
+    error       VARCHAR
+);
+
+-- The estimate after each epoch of the critic's own training.
+CREATE TABLE IF NOT EXISTS mi_curves (
+    run_id       VARCHAR NOT NULL,
+    epoch        INTEGER NOT NULL,
+    subset       VARCHAR NOT NULL,
+    quantity     VARCHAR NOT NULL,
+    layer        VARCHAR NOT NULL,
+    estimator    VARCHAR NOT NULL,
+    protocol     VARCHAR NOT NULL,
+    settings     VARCHAR NOT NULL,
+    critic_epoch INTEGER NOT NULL,
+    nats         DOUBLE NOT NULL
+);
+
+-- A few training images before and after the trigger, for people to look at.
+CREATE TABLE IF NOT EXISTS examples (
+    run_id VARCHAR NOT NULL,
+    image  INTEGER NOT NULL,               -- index in the training set
+    label  VARCHAR NOT NULL,               -- name of its true class
+    kind   VARCHAR NOT NULL,               -- clean, triggered, difference (absolute, times 10)
+    png    BLOB NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS perceptual (
+    run_id  VARCHAR NOT NULL,
+    metric  VARCHAR NOT NULL,              -- psnr (dB), ssim, lpips
+    value   DOUBLE,
+    ci_low  DOUBLE,
+    ci_high DOUBLE,
+    n       INTEGER NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS embeddings (
+    run_id VARCHAR NOT NULL,
+    epoch  INTEGER NOT NULL,
+    image  INTEGER NOT NULL,
+    subset VARCHAR NOT NULL,
+    method VARCHAR NOT NULL,               -- tsne, ...
+    x      DOUBLE NOT NULL,
+    y      DOUBLE NOT NULL
+);

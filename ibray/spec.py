@@ -1,0 +1,380 @@
+"""The sweep file: what may stand in it, what its errors say, and the grid of cells it describes.
+
+A list is an axis, a scalar is fixed. `include` adds cells, `exclude` drops them, `overrides` gives some cells other
+training settings. Everything is checked before anything starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ibray.attacks import get_attack
+from ibray.cell import ArchitectureChoice, AttackChoice, Cell, DatasetChoice, TrainingSettings
+from ibray.errors import UserError
+from ibray.mi import settings_of
+from ibray.models import resolve_params
+
+T = TypeVar("T")
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _as_mapping(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Axis = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1)]
+Ratio = Annotated[float, Field(gt=0, lt=1, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetEntry(_Strict):
+    """A dataset by name, or with a class-balanced subsample."""
+
+    name: str
+    per_class: Count | None = Field(None, description="training images per class; all of them when absent")
+    test_per_class: Count | None = Field(None, description="test images per class; all of them when absent")
+
+
+class AttackEntry(BaseModel):
+    """An attack by name, or with a preset, parameters of its own and poison ratios of its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    preset: str | None = Field(None, description="a named set of parameters: see `ibray attacks`")
+    poison_ratio: Axis[Ratio] | None = Field(None, description="overrides the sweep's poison_ratio for this attack")
+
+    @model_validator(mode="after")
+    def _known(self) -> AttackEntry:
+        self.resolve()
+        return self
+
+    def resolve(self) -> AttackChoice:
+        """The attack with every parameter filled in."""
+        preset = {} if self.preset is None else {"preset": self.preset}
+        return AttackChoice(name=self.name, params=get_attack(self.name, **preset, **self.model_extra).params())
+
+
+class ArchitectureEntry(BaseModel):
+    """An architecture by name, or with parameters (`width`, `blocks`, ...)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @model_validator(mode="after")
+    def _known(self) -> ArchitectureEntry:
+        self.resolve()
+        return self
+
+    def resolve(self) -> ArchitectureChoice:
+        """The architecture with every parameter filled in."""
+        return ArchitectureChoice(name=self.name, params=resolve_params(self.name, self.model_extra))
+
+
+DatasetAxis = Axis[Annotated[DatasetEntry, BeforeValidator(_as_mapping)]]
+AttackAxis = Axis[Annotated[AttackEntry, BeforeValidator(_as_mapping)]]
+ArchitectureAxis = Axis[Annotated[ArchitectureEntry, BeforeValidator(_as_mapping)]]
+Sigma = Annotated[float, Field(ge=0, strict=True)]
+
+
+class Training(_Strict):
+    """The training recipe; the defaults are the paper's."""
+
+    epochs: Count = 120
+    snapshots: list[Count] = Field(
+        [1, 5, 10, 20, 40, 60, 80, 100, 120], min_length=1, description="epochs whose weights are kept for MI"
+    )
+    batch_size: Count = 256
+    lr: Positive = 0.01
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    plateau_factor: float = Field(0.5, gt=0, lt=1, description="learning rate multiplier on a plateau")
+    plateau_patience: Natural = 5
+    plateau_metric: Literal["train_loss", "test_loss"] = "train_loss"
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")
+    compile: bool = Field(False, description="torch.compile for the training step; not part of the run id")
+
+    @model_validator(mode="after")
+    def _snapshots_exist(self) -> Training:
+        if max(self.snapshots) > self.epochs:
+            raise ValueError(f"snapshots: {max(self.snapshots)} is after the last epoch (epochs: {self.epochs})")
+        return self
+
+
+class Mi(_Strict):
+    """How mutual information is estimated on every snapshot; the defaults are the paper's recipe."""
+
+    estimator: str = "infonce"
+    protocol: Literal["paper"] = "paper"
+    draws: Count = Field(8, description="noise draws of T per image, shared by all subsets and quantities")
+    clean_classes: list[Natural] | None = Field(
+        None, description="clean classes estimated beside the target class; the first three others when absent"
+    )
+    max_samples: Annotated[int, Field(ge=2, strict=True)] | None = Field(
+        None, description="cap on the images of a subset"
+    )
+    yhat: Literal["softmax", "logits"] = Field(
+        "logits", description="what Y_hat is: logits as in the released code, or the probabilities the text names"
+    )
+    ixt: dict[str, Any] = Field({}, description="estimator settings for I(X;T) that differ from the paper's")
+    ity: dict[str, Any] = Field({}, description="estimator settings for I(T;Yhat) that differ from the paper's")
+
+    @model_validator(mode="after")
+    def _known(self) -> Mi:
+        self.quantities()
+        return self
+
+    def quantities(self) -> dict[str, dict[str, Any]]:
+        """Quantity -> every setting of its estimator, resolved."""
+        return {
+            quantity: settings_of(self.estimator, quantity, **given)
+            for quantity, given in [("I(X;T)", self.ixt), ("I(T;Yhat)", self.ity)]
+        }
+
+
+class Resources(_Strict):
+    """What one trial reserves. Without a GPU in the cluster `gpu` is ignored."""
+
+    cpu: float = Field(1, gt=0)
+    gpu: float = Field(0, ge=0)
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of the trial: as many as it reserves, so that trials side by side do not fight over cores."""
+        return max(1, int(self.cpu))
+
+
+class StageResources(_Strict):
+    """Resources per kind of trial."""
+
+    train: Resources = Resources(cpu=1, gpu=1)
+    mi: Resources = Resources(cpu=1, gpu=0.25)
+
+    def threads(self) -> dict[str, int]:
+        """CPU threads of a trial of each stage, with Ray and inline alike: they decide the last bits of a sum."""
+        return {stage: resources.threads for stage, resources in self}
+
+
+class Filter(_Strict):
+    """Cells that agree with every key given; a list means any of its values."""
+
+    dataset: Axis[str] | None = None
+    attack: Axis[str] | None = None
+    poison_ratio: Axis[float] | None = None
+    target_class: Axis[int] | None = None
+    architecture: Axis[str] | None = None
+    sigma: Axis[float] | None = None
+    seed: Axis[int] | None = None
+
+    def matches(self, cell: Cell) -> bool:
+        values = {
+            **vars(cell),
+            "dataset": cell.dataset.name,
+            "attack": cell.attack.name,
+            "architecture": cell.architecture.name,
+        }
+        wanted = {key: allowed for key, allowed in self if allowed is not None}
+        return all(values[key] in allowed for key, allowed in wanted.items())
+
+
+class TrainingOverride(_Strict):
+    """Other values for some training settings."""
+
+    epochs: Count | None = None
+    batch_size: Count | None = None
+    lr: Positive | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+
+
+class Override(_Strict):
+    """Training settings of the cells that match `when`."""
+
+    when: Filter
+    training: TrainingOverride
+
+
+class _Axes(_Strict):
+    dataset: DatasetAxis | None = None
+    attack: AttackAxis | None = None
+    poison_ratio: Axis[Ratio] | None = None
+    target_class: Axis[Natural] | None = None
+    architecture: ArchitectureAxis | None = None
+    sigma: Axis[Sigma] | None = None
+    seed: Axis[Natural] | None = None
+
+
+class Include(_Axes):
+    """A small grid added to the large one; an axis that is absent is taken from the sweep."""
+
+
+class SweepSpec(_Strict):
+    """A sweep file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the output directory")
+    dataset: DatasetAxis
+    attack: AttackAxis
+    poison_ratio: Axis[Ratio] = [0.1]
+    target_class: Axis[Natural] = [0]
+    architecture: ArchitectureAxis = [ArchitectureEntry(name="resnet18")]
+    sigma: Axis[Sigma] = [0.4]
+    seed: Axis[Natural] = [0]
+    include: list[Include] = []
+    exclude: list[Filter] = []
+    overrides: list[Override] = []
+    training: Training = Training()
+    mi: Mi = Mi()
+    resources: StageResources = StageResources()
+    retries: Natural = Field(1, description="how often a failed trial is tried again before its cell is given up")
+
+    def cells(self) -> list[Cell]:
+        """The grid, each cell once, in the order of the file.
+
+        Raises:
+            UserError: nothing is left after `exclude`.
+        """
+        axes = {name: getattr(self, name) for name in _Axes.model_fields}
+        added = [{**axes, **{k: v for k, v in entry if v is not None}} for entry in self.include]
+        cells = itertools.chain.from_iterable(self._product(each) for each in [axes, *added])
+        kept = {cell.run_id: cell for cell in cells if not any(rule.matches(cell) for rule in self.exclude)}
+        if not kept:
+            raise UserError("the grid is empty: `exclude` drops every cell; loosen it or add cells with `include`")
+        return list(kept.values())
+
+    def _product(self, axes: Mapping[str, list[Any]]) -> Iterator[Cell]:
+        names = ("dataset", "attack", "target_class", "architecture", "sigma", "seed")
+        for dataset, attack, target, architecture, sigma, seed in itertools.product(*(axes[name] for name in names)):
+            choice = attack.resolve()
+            for ratio in [0.0] if choice.name == "none" else attack.poison_ratio or axes["poison_ratio"]:
+                cell = Cell(
+                    dataset=DatasetChoice(**dataset.model_dump()),
+                    attack=choice,
+                    poison_ratio=ratio,
+                    target_class=target,
+                    architecture=architecture.resolve(),
+                    sigma=sigma,
+                    seed=seed,
+                    training=TrainingSettings(**self.training.model_dump(exclude={"snapshots", "compile"})),
+                )
+                yield self._overridden(cell)
+
+    def _overridden(self, cell: Cell) -> Cell:
+        changes: dict[str, Any] = {}
+        for rule in self.overrides:
+            if rule.when.matches(cell):
+                changes |= rule.training.model_dump(exclude_none=True)
+        return replace(cell, training=replace(cell.training, **changes)) if changes else cell
+
+    def snapshots(self, cell: Cell) -> list[int]:
+        """The epochs of this cell whose weights are kept, in order."""
+        return sorted({epoch for epoch in self.training.snapshots if epoch <= cell.training.epochs})
+
+    def resolved(self) -> dict[str, Any]:
+        """The whole spec as JSON, every default written out: what `sweep.yaml` and the database keep."""
+        return self.model_dump(mode="json")
+
+
+def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
+    """Read and check a sweep file.
+
+    Args:
+        path: a YAML file.
+        overrides: `key.sub=value` strings laid over the file, values in YAML.
+
+    Raises:
+        UserError: naming file, key, value and what is allowed, one line per mistake.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise UserError(f"{path}: {reason}; give the path of a sweep file, for example sweeps/quickstart.yaml") from None
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: a sweep file is a mapping with the keys {', '.join(SweepSpec.model_fields)}")
+    for assignment in overrides or []:
+        _assign(raw, assignment)
+    return parse_spec(raw, str(path))
+
+
+def parse_spec(raw: Mapping[str, Any], source: str) -> SweepSpec:
+    """Check a sweep given as a mapping; `source` names it in errors."""
+    try:
+        return SweepSpec.model_validate(raw)
+    except ValidationError as error:
+        raise UserError("\n".join(f"{source}: {_explain(each)}" for each in error.errors())) from None
+
+
+def _assign(raw: dict[str, Any], assignment: str) -> None:
+    key, equals, value = assignment.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {assignment}: write it as key=value, for example --set training.epochs=5")
+    *parents, last = key.split(".")
+    node = raw
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise UserError(f"--set {assignment}: '{parent}' is not a mapping in this sweep file")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {assignment}: '{value}' is not valid YAML") from None
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    """One pydantic error as `key: value: what is wrong (what is allowed)`."""
+    location = [part for part in error["loc"] if not str(part).startswith("function-")]
+    key = ".".join(str(part) for part in location) or "sweep"
+    if error["type"] == "extra_forbidden":
+        allowed = _keys_at(location[:-1])
+        close = get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        return f"{key}: unknown key{hint} Allowed here: {', '.join(allowed)}"
+    if error["type"] == "missing":
+        return f"{key}: this key is required"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key}: {error['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _keys_at(location: list[Any]) -> list[str]:
+    """The allowed keys of the mapping at a place in the sweep file."""
+    model: Any = SweepSpec
+    for part in location:
+        if isinstance(part, str) and part in getattr(model, "model_fields", {}):
+            model = _model_in(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    """The first pydantic model inside a (possibly nested) annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+

@@ -1,0 +1,99 @@
+"""What a stage is: one function from (cell, what earlier stages left on disk) to rows.
+
+The scheduler, resume, retries, status and dry run know stages only through these classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ibray.cell import Cell, short_hash
+from ibray.store import Row, StageKey
+
+if TYPE_CHECKING:
+    from ibray.spec import SweepSpec
+
+Tables = Mapping[str, Iterable[Row]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of work.
+
+    Attributes:
+        settings: from spec and cell, everything beyond the cell that decides the stage's rows; hashed into its key.
+        units: from spec and cell, the units of work: [0] for one per run, or snapshot epochs.
+        needs: from a unit, the (stage, unit) whose artifact must be there first, or None.
+        has_artifact: from (output directory, run id, unit), whether a unit of this kind left its artifact on disk;
+            None for a stage that leaves only rows.
+        steps: from the cell, how many steps of the progress bar one unit is worth.
+        step_name: what such a step is called.
+        run: does the work; returns the rows to be written together with `done`.
+    """
+
+    settings: Callable[[SweepSpec, Cell], dict[str, Any]]
+    units: Callable[[SweepSpec, Cell], list[int]]
+    needs: Callable[[int], tuple[str, int] | None]
+    has_artifact: Callable[[Path, str, int], bool] | None
+    steps: Callable[[Cell], int]
+    step_name: str
+    run: Callable[[Context], Tables]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of one stage of one cell: what a trial is given, and what `stages` has a row for."""
+
+    cell: Cell
+    stage: str
+    unit: int
+    settings: dict[str, Any]
+    options: dict[str, Any] = field(default_factory=dict)  # how, not what: not part of the key
+
+    @property
+    def key(self) -> StageKey:
+        """The row of `stages` this task is."""
+        return StageKey(self.cell.run_id, self.stage, self.unit, short_hash(self.settings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON; `from_dict` turns it back."""
+        return {**vars(self), "cell": self.cell.to_dict()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Task:
+        """The task that `to_dict` was called on."""
+        return cls(**{**value, "cell": Cell.from_dict(value["cell"])})
+
+
+@dataclass(frozen=True)
+class News:
+    """What a running stage tells the scheduler: steps done so far, and an artifact later stages may use now."""
+
+    steps: int
+    artifact: int | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a running stage may use.
+
+    Attributes:
+        task: what to do.
+        out: the sweep's output directory.
+        data_dir: the dataset cache; None for the default.
+        device: where tensors live.
+        put: writes rows before the stage is done.
+        tell: passes news to the scheduler.
+    """
+
+    task: Task
+    out: Path
+    data_dir: Path | None
+    device: torch.device
+    put: Callable[[Tables], None]
+    tell: Callable[[News], None]

@@ -1,0 +1,272 @@
+"""results.duckdb and its single writer.
+
+Rows are collected in memory and written in one short transaction after another, with the file closed in between,
+so that readers in other processes get in. A row replaces the rows that share its key: writing twice changes nothing,
+and what dies before its transaction ends is planned again by the next sweep, since a stage's rows and its `done` are
+in the same transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ibray.errors import UserError
+
+SCHEMA_VERSION = 1
+LOCK_RETRY_SECONDS = 0.02
+
+Row = Mapping[str, Any]
+
+# The columns that say which earlier rows a new row replaces.
+KEYS = {
+    "sweeps": ("sweep_id",),
+    "runs": ("run_id",),
+    "stages": ("run_id", "stage", "unit", "settings"),
+    "epochs": ("run_id", "epoch"),
+    "class_losses": ("run_id", "epoch"),
+    "mi": ("run_id", "epoch", "settings"),
+    "mi_curves": ("run_id", "epoch", "settings"),
+    "examples": ("run_id",),
+}
+
+# A run is what its stages are: failed if one failed, done if all are, running from the first that starts.
+REFRESH_RUNS = """
+UPDATE runs SET
+    status = CASE WHEN s.failed > 0 THEN 'failed' WHEN s.done = s.total THEN 'done'
+                  WHEN s.running + s.done > 0 THEN 'running' ELSE 'queued' END,
+    error = s.error, started = s.started, finished = CASE WHEN s.done = s.total THEN s.finished END,
+    seconds = s.seconds, host = s.host, device = s.device
+FROM (
+    SELECT run_id, count(*) AS total,
+        count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
+        count(*) FILTER (status = 'running') AS running,
+        arg_min(error, stages.started) FILTER (status = 'failed') AS error,
+        min(stages.started) AS started, max(stages.finished) AS finished, sum(stages.seconds) AS seconds,
+        arg_min(stages.host, stages.started) AS host, arg_min(stages.device, stages.started) AS device
+    FROM stages SEMI JOIN changed_runs USING (run_id) GROUP BY run_id
+) AS s
+WHERE runs.run_id = s.run_id
+"""
+
+
+def now() -> datetime:
+    """The present in UTC, without a zone, as the database keeps it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@dataclass(frozen=True)
+class StageKey:
+    """The unit of work a row of `stages` is about: (run, stage, unit) under one settings hash."""
+
+    run_id: str
+    stage: str
+    unit: int
+    settings: str
+
+
+@contextmanager
+def connect(path: Path, *, patience: float = 60.0):
+    """A read-write connection, waiting up to `patience` seconds for whoever else holds the file.
+
+    Raises:
+        UserError: the file stays locked, or is not a DuckDB database.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection = duckdb.connect(str(path))
+            break
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise UserError(f"{path}: {_first_line(error)}") from None
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{path}: another program has held this database for {patience:.0f} s; close it and try again "
+                    "(`ibray sql` and `ibray status` never hold it)"
+                ) from None
+            time.sleep(LOCK_RETRY_SECONDS)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def create(path: Path) -> None:
+    """Create the database, or check that this code can write the one that is there.
+
+    Raises:
+        UserError: the database was made by newer code, or the file is not a database.
+    """
+    with connect(path) as con:
+        known = con.execute("SELECT count(*) FROM information_schema.tables WHERE table_name = 'meta'").fetchone()[0]
+        if known:
+            check_version(con, path)
+        con.begin()
+        for script in ("schema.sql", "views.sql"):
+            con.execute(resources.files("ibray").joinpath(script).read_text())
+        if not known:
+            con.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+        con.commit()
+
+
+def check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Refuse a database whose schema is newer than this code."""
+    (version,) = con.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    if int(version) > SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: written by a newer ibray (schema {version}, this one writes {SCHEMA_VERSION}); "
+            "upgrade ibray or choose another --out"
+        )
+
+
+class Store:
+    """The single writer of one database: collects rows, writes them every `interval` seconds.
+
+    Safe to call from several threads. A database that is locked or a disk that is full delays the writing; the rows
+    wait in memory and are tried again until `close`.
+    """
+
+    def __init__(self, path: str | Path, interval: float = 0.5):
+        self.path = Path(path)
+        self.interval = interval
+        self._pending: dict[str, dict[tuple, list[Row]]] = {}
+        self._begun: dict[StageKey, dict[str, Any]] = {}
+        self._pending_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        create(self.path)
+        with connect(self.path) as con:
+            self._schemas = {table: con.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema for table in KEYS}
+        self._thread = threading.Thread(target=self._write_forever, name="ibray-store", daemon=True)
+        self._thread.start()
+
+    def put(self, tables: Mapping[str, Iterable[Row]]) -> None:
+        """Replace rows by key; all tables of one call are written in the same transaction.
+
+        Raises:
+            KeyError: a row has a column that its table lacks.
+        """
+        grouped: dict[str, dict[tuple, list[Row]]] = {}
+        for table, rows in tables.items():
+            for row in rows:
+                if unknown := row.keys() - set(self._schemas[table].names):
+                    raise KeyError(f"table {table} has no column {', '.join(sorted(unknown))}")
+                key = tuple(row[column] for column in KEYS[table])
+                grouped.setdefault(table, {}).setdefault(key, []).append(row)
+        with self._pending_lock:
+            for table, by_key in grouped.items():
+                self._pending.setdefault(table, {}).update(by_key)
+
+    def begin(self, key: StageKey, **where: Any) -> None:
+        """Note that an attempt at a stage starts; `where` names host and device."""
+        attempts = self._begun.get(key, {}).get("attempts", 0) + 1
+        self._begun[key] = {**vars(key), "attempts": attempts, "started": now(), **where}
+        self.put({"stages": [{**self._begun[key], "status": "running"}]})
+
+    def finish(self, key: StageKey, tables: Mapping[str, Iterable[Row]], **facts: Any) -> None:
+        """Write a stage's last rows and that it is done, in one transaction; `facts` are columns of `stages`."""
+        self.put({**tables, "stages": [self._ended(key, status="done", **facts)]})
+
+    def fail(self, key: StageKey, error: str, **facts: Any) -> None:
+        """Note that a stage failed, and why."""
+        self.put({"stages": [self._ended(key, status="failed", error=error, **facts)]})
+
+    def _ended(self, key: StageKey, **facts: Any) -> dict[str, Any]:
+        # A writer that was restarted has forgotten the beginning: the row then says one attempt and no start.
+        return {**vars(key), "attempts": 1, **self._begun.get(key, {}), "finished": now(), **facts}
+
+    def flush(self) -> None:
+        """Return when everything put so far is in the file.
+
+        Raises:
+            UserError: the database stays locked.
+        """
+        with self._write_lock:
+            with self._pending_lock:
+                batch, self._pending = self._pending, {}
+            if not batch:
+                return
+            try:
+                with connect(self.path) as con:
+                    _write(con, batch, self._schemas)
+            except BaseException:
+                with self._pending_lock:  # newer rows win over the ones that could not be written
+                    for table, by_key in batch.items():
+                        self._pending[table] = {**by_key, **self._pending.get(table, {})}
+                raise
+
+    def close(self) -> None:
+        """Write what is left and stop."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+        self.flush()
+
+    def _write_forever(self) -> None:
+        while not self._closed:
+            self._wake.wait(self.interval)
+            try:
+                self.flush()
+            except Exception as error:
+                # Locked for long, or the disk is full: the rows are still in memory, and the next round tries again.
+                logging.getLogger(__name__).warning("%s: rows are waiting to be written: %s", self.path, error)
+
+
+def _write(
+    con: duckdb.DuckDBPyConnection,
+    batch: Mapping[str, Mapping[tuple, list[Row]]],
+    schemas: Mapping[str, pa.Schema],
+) -> None:
+    con.begin()
+    for table, by_key in batch.items():
+        keys, rows = _as_arrow(table, by_key, schemas[table])
+        using = ", ".join(KEYS[table])
+        con.register("new_keys", keys)
+        con.register("new_rows", rows)
+        con.execute(f"DELETE FROM {table} WHERE ({using}) IN (SELECT {using} FROM new_keys)")
+        con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_rows")
+        con.unregister("new_keys")
+        con.unregister("new_rows")
+    refresh_runs(con, {key[0] for key in batch.get("stages", {})})
+    con.commit()
+
+
+def refresh_runs(con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> None:
+    """Set the status, times and error of these runs from their stages."""
+    con.register("changed_runs", pa.table({"run_id": pa.array(sorted(run_ids), pa.string())}))
+    con.execute(REFRESH_RUNS)
+    con.unregister("changed_runs")
+
+
+def _as_arrow(table: str, by_key: Mapping[tuple, list[Row]], schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
+    """The keys to delete and the rows to insert, typed like the table's columns."""
+    keys = pa.Table.from_pylist(
+        [dict(zip(KEYS[table], key, strict=True)) for key in by_key],
+        schema=pa.schema([schema.field(name) for name in KEYS[table]]),
+    )
+    rows = [row for rows in by_key.values() for row in rows]
+    present = pa.schema([schema.field(name) for name in schema.names if any(name in row for row in rows)])
+    return keys, pa.Table.from_pylist(rows, schema=present)
+
+
+def host() -> str:
+    """This machine's name, as stored with what it computed."""
+    return socket.gethostname()

@@ -1,0 +1,177 @@
+"""A sweep from its file to a full database: check, plan, run what is missing, again until nothing is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ibray import __version__, store
+from ibray.cell import Cell
+from ibray.inline_runner import run_inline
+from ibray.plan import enter_plan, missing_tasks, release_running
+from ibray.preflight import check_cells
+from ibray.progress import Progress
+from ibray.provenance import git_state, machine, versions
+from ibray.spec import SweepSpec
+from ibray.stages import plan_tasks
+from ibray.stages.base import Task
+from ibray.workspace import DATABASE, check_output, enter_output, locked
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a sweep is run; none of it changes a number.
+
+    Attributes:
+        data_dir: the dataset cache; None for IBRAY_DATA or the default.
+        address: a Ray cluster; None starts Ray on this machine.
+        inline: one task after another in this process, without Ray.
+        fail_fast: stop at the first failure instead of going on with the other cells.
+    """
+
+    data_dir: Path | None = None
+    address: str | None = None
+    inline: bool = False
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a sweep: where the numbers are, and how many units of work there were, ran and failed."""
+
+    database: Path
+    cells: int
+    planned: int
+    ran: int
+    failed: int
+
+
+def run_sweep(spec: SweepSpec, out: Path, **options: Any) -> Path:
+    """Run what is missing of a sweep and return the path of its database.
+
+    The Python door to `ibray sweep`; see `Options` for the keyword arguments. A failed cell does not raise: its
+    error is in `runs.error`.
+
+    Raises:
+        UserError: the sweep or the output directory is not in order; nothing was touched.
+    """
+    return sweep(spec, Path(out), Options(**options), Console(stderr=True)).database
+
+
+def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Outcome:
+    """Check a sweep, run what is missing of it, and say what came of it."""
+    cells = spec.cells()
+    check_output(out, spec)
+    check_cells(cells, options.data_dir)
+    enter_output(out, spec)
+    database = out / DATABASE
+    with locked(out):
+        store.create(database)
+        tasks = plan_tasks(spec, cells)
+        missing = missing_tasks(database, tasks, out)
+        _remove_checkpoints(out, cells, missing)
+        if not missing:
+            return Outcome(database, len(cells), len(tasks), 0, 0)
+        enter_plan(database, cells, missing)
+        with Progress(console, missing) as progress:
+            try:
+                left = _run_until_done(spec, cells, tasks, missing, out, options, progress)
+            finally:
+                release_running(database)
+        _remove_checkpoints(out, cells, left)
+    return Outcome(database, len(cells), len(tasks), len(missing), len(progress.failures))
+
+
+def _run_until_done(
+    spec: SweepSpec,
+    cells: list[Cell],
+    tasks: list[Task],
+    missing: list[Task],
+    out: Path,
+    options: Options,
+    progress: Progress,
+) -> list[Task]:
+    """Run the missing tasks; once more if the database lacks some that did not fail (its writer may have died)."""
+    record = _sweep_record(spec, cells)
+    left = missing
+    while left:
+        before = len(left)
+        _run(spec, left, out, options, progress, record)
+        left = missing_tasks(out / DATABASE, tasks, out)
+        if len(left) >= before or all(task.key in progress.failures for task in left):
+            break
+    return left
+
+
+def _run(
+    spec: SweepSpec, tasks: list[Task], out: Path, options: Options, progress: Progress, record: dict[str, Any]
+) -> None:
+    started = time.monotonic()
+    if options.inline:
+        sink, name = store.Store(out / DATABASE), ""
+    else:
+        from ibray import ray_runner  # not needed for --inline, and a second to import
+
+        ray_runner.start_ray(options.address)
+        sink, name = ray_runner.start_store(out / DATABASE)
+    sink.put({"sweeps": [record]})
+    try:
+        if options.inline:
+            run_inline(
+                tasks,
+                out=out,
+                data_dir=options.data_dir,
+                store=sink,
+                progress=progress,
+                threads=spec.resources.threads(),
+                retries=spec.retries,
+                fail_fast=options.fail_fast,
+            )
+        else:
+            ray_runner.run_on_ray(
+                tasks,
+                spec=spec,
+                out=out,
+                data_dir=options.data_dir,
+                store=sink,
+                store_name=name,
+                progress=progress,
+                fail_fast=options.fail_fast,
+            )
+    finally:
+        seconds = time.monotonic() - started
+        sink.put({"sweeps": [{**record, "finished": store.now(), "seconds": seconds}]})
+        sink.close()
+
+
+def _sweep_record(spec: SweepSpec, cells: list[Cell]) -> dict[str, Any]:
+    sha, dirty = git_state()
+    return {
+        "sweep_id": uuid.uuid4().hex[:16],
+        "name": spec.name,
+        "started": store.now(),
+        "cells": len(cells),
+        "spec": json.dumps(spec.resolved()),
+        "ibray_version": __version__,
+        "git_sha": sha,
+        "git_dirty": dirty,
+        "versions": json.dumps(versions()),
+        "host": store.host(),
+        "machine": json.dumps(machine()),
+    }
+
+
+def _remove_checkpoints(out: Path, cells: Iterable[Cell], unfinished: Iterable[Task]) -> None:
+    """Checkpoints of runs with nothing left to train: their rows are in the database."""
+    training = {task.cell.run_id for task in unfinished if task.stage == "train"}
+    for cell in cells:
+        if cell.run_id not in training:
+            shutil.rmtree(out / "checkpoints" / cell.run_id, ignore_errors=True)

@@ -1,0 +1,267 @@
+"""One training run: the loop, a row per epoch, snapshots at chosen epochs, checkpoints that resume to the bit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ibray.cell import Cell, derive_seed
+from ibray.files import CorruptFileError, load_tensors, remove_tensors, save_tensors
+from ibray.models import get_model
+from ibray.rundata import RunData
+
+EVALUATION_BATCH = 1000
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """The rows of one epoch: one for the table `epochs`, several for `class_losses` (both without run_id)."""
+
+    epoch: int
+    metrics: dict[str, Any]
+    class_losses: list[dict[str, Any]]
+
+
+def build_model(cell: Cell, num_classes: int, device: torch.device) -> nn.Module:
+    """The cell's network with the initial weights of the cell's seed, on `device`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(cell.seed, "init"))
+        model = get_model(
+            cell.architecture.name, num_classes=num_classes, sigma=cell.sigma, **cell.architecture.params
+        )
+    memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    return model.to(device, memory_format=memory_format)
+
+
+def as_input(images: torch.Tensor) -> torch.Tensor:
+    """uint8 images as the network sees them: float32 in [0, 1], without mean and std normalisation (as the authors)."""
+    return images.float().div_(255)
+
+
+def train(
+    cell: Cell,
+    data: RunData,
+    *,
+    device: torch.device,
+    snapshots: Collection[int],
+    checkpoints: Path,
+    on_epoch: Callable[[EpochResult], None],
+    on_snapshot: Callable[[int, nn.Module], None],
+    compile_model: bool = False,
+) -> None:
+    """Train the cell's network, or go on from its newest good checkpoint.
+
+    The noise and the order of the images of an epoch are seeded by (seed, epoch), so a resumed run equals an
+    uninterrupted one. `on_epoch` is called for every epoch in order, those before the checkpoint included.
+
+    Args:
+        cell: what to train.
+        data: its data, on the CPU; moved to `device` once.
+        device: where to train.
+        snapshots: epochs, 1-based, after which `on_snapshot` gets the model; a checkpoint later than the first
+            of them is no use and is passed over.
+        checkpoints: a directory for this run alone. The last epoch's checkpoint stays: until the stage's rows are
+            safe in the database, a repeated call needs it.
+        on_epoch: receives each epoch's rows.
+        on_snapshot: receives (epoch, model).
+        compile_model: use torch.compile for the training step.
+    """
+    Trainer(cell, data, device, checkpoints, compile_model).run(snapshots, on_epoch, on_snapshot)
+
+
+class Trainer:
+    """The state of a run between two epochs."""
+
+    def __init__(self, cell: Cell, data: RunData, device: torch.device, checkpoints: Path, compile_model: bool):
+        settings = cell.training
+        self.cell, self.device = cell, device
+        self.num_classes = len(data.class_names)
+        self.images, self.labels = data.images.to(device), data.labels.to(device)
+        self.is_backdoor = data.is_backdoor.to(device)
+        self.test = (data.test_images.to(device), data.test_labels.to(device))
+        self.asr_images = None if data.asr_images is None else data.asr_images.to(device)
+        self.model = build_model(cell, self.num_classes, device)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
+        )
+        self.forward = torch.compile(self.model) if compile_model else self.model
+        self.checkpoints = CheckpointFiles(checkpoints)
+        self.history: list[EpochResult] = []
+
+    def run(
+        self,
+        snapshots: Collection[int],
+        on_epoch: Callable[[EpochResult], None],
+        on_snapshot: Callable[[int, nn.Module], None],
+    ) -> None:
+        """Train from the newest usable checkpoint to the last epoch."""
+        last = self.cell.training.epochs
+        done = self._resume(not_after=min(snapshots, default=last))
+        for result in self.history:
+            on_epoch(result)
+        if done in snapshots:
+            on_snapshot(done, self.model)
+        saved_at = time.monotonic()
+        for epoch in range(done + 1, last + 1):
+            result = self._epoch(epoch)
+            self.history.append(result)
+            if epoch in snapshots or epoch == last or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                self._save_checkpoint(epoch)
+                saved_at = time.monotonic()
+            if epoch in snapshots:
+                on_snapshot(epoch, self.model)
+            on_epoch(result)
+
+    def _epoch(self, epoch: int) -> EpochResult:
+        started = time.perf_counter()
+        lr = self.optimizer.param_groups[0]["lr"]
+        losses, correct = self._train_epoch(epoch)
+        self._sync()
+        train_seconds = time.perf_counter() - started
+        train_loss = losses.mean().item()
+        test_loss, test_acc, asr = self._evaluate(epoch)
+        self.scheduler.step({"train_loss": train_loss, "test_loss": test_loss}[self.cell.training.plateau_metric])
+        return EpochResult(
+            epoch=epoch,
+            metrics={
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "train_acc": correct.float().mean().item(),
+                "test_loss": test_loss,
+                "test_acc": test_acc,
+                "asr": asr,
+                "lr": lr,
+                "seconds": time.perf_counter() - started,
+                "images_per_s": len(self.labels) / train_seconds,
+            },
+            class_losses=[
+                {"epoch": epoch, "subset": subset, "train_loss": losses[mask].mean().item(), "n": int(mask.sum())}
+                for subset, mask in self._loss_subsets().items()
+                if mask.any()
+            ],
+        )
+
+    def _train_epoch(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One pass over the training set; each image's loss and whether it was right, as of its own step."""
+        torch.manual_seed(derive_seed(self.cell.seed, "train", epoch))
+        order = torch.randperm(len(self.labels), device=self.device)
+        losses = torch.empty(len(self.labels), device=self.device)
+        correct = torch.empty(len(self.labels), dtype=torch.bool, device=self.device)
+        self.model.train()
+        for batch in order.split(self.cell.training.batch_size):
+            labels = self.labels[batch]
+            logits = self._logits(self.images[batch])
+            each = F.cross_entropy(logits.float(), labels, reduction="none")
+            self.optimizer.zero_grad(set_to_none=True)
+            each.mean().backward()
+            self.optimizer.step()
+            losses[batch] = each.detach()
+            correct[batch] = logits.detach().argmax(1) == labels
+        return losses, correct
+
+    @torch.no_grad()
+    def _evaluate(self, epoch: int) -> tuple[float, float, float | None]:
+        """Test loss, test accuracy and attack success rate, with the network's noise on."""
+        torch.manual_seed(derive_seed(self.cell.seed, "evaluate", epoch))
+        self.model.eval()
+        images, labels = self.test
+        logits = self._all_logits(images)
+        loss = F.cross_entropy(logits, labels).item()
+        accuracy = (logits.argmax(1) == labels).float().mean().item()
+        if self.asr_images is None:
+            return loss, accuracy, None
+        hits = self._all_logits(self.asr_images).argmax(1) == self.cell.target_class
+        return loss, accuracy, hits.float().mean().item()
+
+    def _all_logits(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self._logits(batch).float() for batch in images.split(EVALUATION_BATCH)])
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        inputs = as_input(images)
+        if self.device.type == "cuda":
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cell.training.precision == "bfloat16"):
+            return self.forward(inputs)
+
+    def _loss_subsets(self) -> dict[str, torch.Tensor]:
+        target = self.cell.target_class
+        masks = {str(c): self.labels == c for c in range(self.num_classes)}
+        masks[f"{target}_backdoor"] = self.is_backdoor
+        masks[f"{target}_clean"] = masks[str(target)] & ~self.is_backdoor
+        return masks
+
+    def _sync(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _save_checkpoint(self, epoch: int) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            tensors[f"momentum.{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
+        about = {
+            "run_id": self.cell.run_id,
+            "epoch": epoch,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "scheduler": self.scheduler.state_dict(),
+            "history": [vars(result) for result in self.history],
+        }
+        self.checkpoints.save(epoch, tensors, about)
+
+    def _resume(self, not_after: int) -> int:
+        """Load the newest good checkpoint that is not after this epoch; returns its epoch, 0 without one."""
+        found = self.checkpoints.newest(self.cell.run_id, not_after)
+        if found is None:
+            return 0
+        tensors, about = found
+        self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        for name, parameter in self.model.named_parameters():
+            momentum = tensors[f"momentum.{name}"].to(self.device)
+            self.optimizer.state[parameter]["momentum_buffer"] = momentum
+        for group in self.optimizer.param_groups:
+            group["lr"] = about["lr"]
+        self.scheduler.load_state_dict(about["scheduler"])
+        self.history = [EpochResult(**result) for result in about["history"]]
+        return about["epoch"]
+
+
+class CheckpointFiles:
+    """The checkpoints of one run: the two newest are kept, a corrupt one is set aside."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def save(self, epoch: int, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+        save_tensors(self.directory / f"epoch_{epoch:04d}.safetensors", tensors, about)
+        for old in self._files()[:-2]:
+            remove_tensors(old)
+
+    def newest(self, run_id: str, not_after: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """Tensors and manifest of the newest checkpoint of this run whose hash is right, or None."""
+        for path in reversed(self._files()):
+            try:
+                tensors, about = load_tensors(path)
+            except CorruptFileError:
+                # Kept under another name: whoever looks into the crash wants to see it.
+                path.rename(path.with_suffix(".corrupt"))
+                continue
+            if about["run_id"] == run_id and about["epoch"] <= not_after:
+                return tensors, about
+        return None
+
+    def _files(self) -> list[Path]:
+        return sorted(self.directory.glob("epoch_*.safetensors"))

@@ -1,0 +1,159 @@
+-- Views that answer the paper's questions, executed after schema.sql whenever the writer opens a database.
+-- The score and its options are explained in analysis/stealth.py, the phases in analysis/phases.py.
+
+-- All that makes a run but its seed, as a hash. Runs that share it are repetitions of each other.
+CREATE OR REPLACE VIEW run_configurations AS
+SELECT
+    run_id,
+    left(md5(concat_ws(
+        '|', dataset, attack, poison_ratio, ratio_of, target_class, architecture, sigma, attack_params,
+        json_merge_patch(cell, '{"seed": null}')
+    )), 8) AS configuration
+FROM runs;
+
+-- One row per finished estimate beside the axes of its run; the data of Fig. 3.
+CREATE OR REPLACE VIEW trajectories AS
+SELECT
+    r.run_id, r.dataset, r.attack, r.poison_ratio, r.ratio_of, r.target_class, r.architecture, r.sigma, r.seed,
+    r.per_class, g.configuration, r.status AS run_status, m.epoch, m.subset,
+    CASE
+        WHEN m.subset = r.target_class::VARCHAR THEN 'all'
+        WHEN m.subset = r.target_class || '_backdoor' THEN 'backdoor'
+        WHEN m.subset = r.target_class || '_clean' THEN 'clean'
+        WHEN m.subset = r.target_class || '_sample' THEN 'sample'
+        WHEN regexp_full_match(m.subset, '\d+') THEN 'clean class'
+        ELSE 'other'
+    END AS role,
+    m.quantity, m.layer, m.estimator, m.protocol, m.settings, m.nats, m.ci_low, m.ci_high, m.lower_bound,
+    m.upper_bound, m.ceiling, m.n, m.negatives, m.critic_epochs, m.seconds
+FROM mi m
+JOIN runs r USING (run_id)
+JOIN run_configurations g USING (run_id)
+WHERE m.status = 'done';
+
+-- Eqs. 5 and 6 with the default options: min-max over the whole run, one epoch per phase, every clean class.
+CREATE OR REPLACE VIEW stealth AS
+WITH estimates AS (
+    SELECT
+        run_id, estimator, protocol, settings, attack, run_status, quantity, epoch, subset, role,
+        role IN ('all', 'clean class') OR (attack <> 'none' AND role IN ('clean', 'backdoor')) AS used,
+        avg(CASE WHEN isfinite(nats) THEN nats END) AS nats
+    FROM trajectories
+    WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)')
+    GROUP BY ALL
+), extents AS (
+    SELECT
+        run_id, estimator, protocol, settings, attack, run_status,
+        string_agg(DISTINCT subset, ',' ORDER BY TRY_CAST(subset AS INTEGER)) FILTER (role = 'clean class') AS classes,
+        count(DISTINCT subset) FILTER (role = 'clean class') AS n_classes,
+        2 * count(DISTINCT epoch) * (CASE attack WHEN 'none' THEN 1 ELSE 3 END + n_classes) AS needed,
+        count(nats) FILTER (used) AS present
+    FROM estimates
+    GROUP BY run_id, estimator, protocol, settings, attack, run_status
+), checked AS (
+    SELECT
+        *,
+        CASE
+            WHEN run_status <> 'done' THEN 'run status: ' || run_status
+            WHEN n_classes = 0 THEN 'no clean class'
+            WHEN present < needed THEN (needed - present) || ' of ' || needed || ' estimates missing'
+        END AS reason
+    FROM extents
+), normalised AS (
+    SELECT
+        e.*,
+        min(nats) OVER of_quantity AS low,
+        max(nats) OVER of_quantity AS high,
+        CASE WHEN high > low THEN (nats - low) / (high - low) ELSE 0 END AS value
+    FROM estimates e
+    JOIN checked c USING (run_id, estimator, protocol, settings)
+    WHERE c.reason IS NULL AND e.used
+    WINDOW of_quantity AS (PARTITION BY e.run_id, e.estimator, e.protocol, e.settings, e.quantity)
+), centres AS (
+    SELECT
+        run_id, estimator, protocol, settings, quantity, epoch, avg(value) AS centre, avg(nats) AS centre_nats
+    FROM normalised
+    WHERE role = 'clean class'
+    GROUP BY ALL
+), positions AS (  -- snapshots by number, and by the height of the clean classes' I(X;T)
+    SELECT
+        run_id, estimator, protocol, settings, epoch,
+        row_number() OVER (of_run ORDER BY epoch) AS position,
+        row_number() OVER (of_run ORDER BY round(centre_nats, 12) DESC, epoch) AS height,
+        count(*) OVER of_run AS final
+    FROM centres
+    WHERE quantity = 'I(X;T)'
+    WINDOW of_run AS (PARTITION BY run_id, estimator, protocol, settings)
+), phases AS (
+    SELECT p.run_id, p.estimator, p.protocol, p.settings, p.epoch
+    FROM positions p
+    JOIN positions peak USING (run_id, estimator, protocol, settings)
+    WHERE peak.height = 1
+        AND p.position IN (1, peak.position, peak.position + (p.final - peak.position + 1) // 2, p.final)
+), distances AS (
+    SELECT run_id, estimator, protocol, settings, quantity, avg(abs(value - centre)) AS distance
+    FROM normalised
+    JOIN centres USING (run_id, estimator, protocol, settings, quantity, epoch)
+    JOIN phases USING (run_id, estimator, protocol, settings, epoch)
+    WHERE role <> 'clean class'
+    GROUP BY ALL
+), scored AS (
+    SELECT
+        run_id, estimator, protocol, settings,
+        max(distance) FILTER (quantity = 'I(X;T)') AS s_xt,
+        max(distance) FILTER (quantity = 'I(T;Yhat)') AS s_ty
+    FROM distances
+    GROUP BY ALL
+), chosen AS (
+    SELECT run_id, estimator, protocol, settings, string_agg(epoch, ',' ORDER BY epoch) AS epochs_used
+    FROM phases
+    GROUP BY ALL
+)
+SELECT
+    run_id, c.estimator, c.protocol, c.settings, r.dataset, r.attack, r.poison_ratio, r.ratio_of,
+    r.target_class, r.architecture, r.sigma, r.seed, g.configuration, s.s_xt, s.s_ty,
+    (s.s_xt + s.s_ty) / 2 AS score, 'run' AS normalise, h.epochs_used,
+    CASE c.attack WHEN 'none' THEN 'all' ELSE 'clean,backdoor,all' END AS subsets_used,
+    coalesce(c.classes, '') AS clean_classes_used, c.reason
+FROM checked c
+JOIN runs r USING (run_id)
+JOIN run_configurations g USING (run_id)
+LEFT JOIN scored s USING (run_id, estimator, protocol, settings)
+LEFT JOIN chosen h USING (run_id, estimator, protocol, settings);
+
+-- One row per finished training: what the network could do in the end.
+CREATE OR REPLACE VIEW final_epochs AS
+SELECT e.*
+FROM epochs e
+JOIN runs r USING (run_id)
+WHERE r.status = 'done' OR EXISTS (
+    FROM stages s WHERE s.run_id = e.run_id AND s.stage = 'train' AND s.status = 'done'
+)
+QUALIFY row_number() OVER (PARTITION BY e.run_id ORDER BY e.epoch DESC) = 1;
+
+-- One row per configuration. Standard deviations are over seeds, NULL for one.
+CREATE OR REPLACE VIEW configurations AS
+SELECT
+    g.configuration, r.dataset, r.attack, r.poison_ratio, r.ratio_of, r.target_class, r.architecture, r.sigma,
+    any_value(r.attack_params) AS attack_params, any_value(r.per_class) AS per_class,
+    count(*) AS runs,
+    count(*) FILTER (r.status = 'done') AS done,
+    count(*) FILTER (r.status = 'failed') AS failed,
+    avg(f.test_acc) AS test_acc, stddev_samp(f.test_acc) AS test_acc_sd,
+    avg(f.asr) AS asr, stddev_samp(f.asr) AS asr_sd
+FROM runs r
+JOIN run_configurations g USING (run_id)
+LEFT JOIN final_epochs f USING (run_id)
+GROUP BY ALL;
+
+-- The paper's Table I: scores averaged over seeds, with the accuracy and attack success of the same runs.
+CREATE OR REPLACE VIEW table1 AS
+SELECT
+    s.dataset, s.poison_ratio, s.ratio_of, s.attack, s.architecture, s.sigma, s.target_class, s.configuration,
+    s.estimator, s.protocol, s.settings,
+    avg(s.s_xt) AS s_xt, avg(s.s_ty) AS s_ty, avg(s.score) AS score, stddev_samp(s.score) AS score_sd,
+    count(*) AS seeds, avg(f.test_acc) AS test_acc, avg(f.asr) AS asr
+FROM stealth s
+LEFT JOIN final_epochs f USING (run_id)
+WHERE s.score IS NOT NULL
+GROUP BY ALL;

@@ -1,0 +1,88 @@
+"""The output directory of a sweep: whose it is, whether it can be written, and that one sweep at a time uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from ibray.errors import UserError
+from ibray.files import write_atomic
+from ibray.spec import SweepSpec
+from ibray.store import check_version, connect
+
+DATABASE = "results.duckdb"
+SPEC = "sweep.yaml"
+LOCK = ".lock"
+
+
+def check_output(out: Path, spec: SweepSpec) -> None:
+    """Refuse an output directory that is not this sweep's; changes nothing.
+
+    Raises:
+        UserError: it is a file, another sweep's, not a sweep's at all, not writable, or made by newer code.
+    """
+    nearest = next(path for path in [out, *out.absolute().parents] if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--out {out}: {nearest} is a file; choose a directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: {nearest} cannot be written; choose another directory or change its permissions")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    owner = _owner(out)
+    if owner is None:
+        raise UserError(f"--out {out}: not empty and not a sweep's directory; choose a new one")
+    if owner != spec.name:
+        raise UserError(f"--out {out}: belongs to the sweep '{owner}', not '{spec.name}'; choose another directory")
+    if (out / DATABASE).exists():
+        with connect(out / DATABASE) as con:
+            check_version(con, out / DATABASE)
+
+
+def _owner(out: Path) -> str | None:
+    """The name of the sweep that a directory belongs to, None if it is not a sweep's."""
+    try:
+        return yaml.safe_load((out / SPEC).read_text())["name"]
+    except (OSError, yaml.YAMLError, TypeError, KeyError):
+        return None
+
+
+def enter_output(out: Path, spec: SweepSpec) -> None:
+    """Make the directory and keep the spec in it as resolved."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / SPEC, yaml.safe_dump(spec.resolved(), sort_keys=False).encode())
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the directory for one sweep; the system lets go when the process ends, however it ends.
+
+    Raises:
+        UserError: another sweep holds it.
+    """
+    with (out / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(f"--out {out}: a sweep is running in it already (process {file.read().strip()})") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def is_locked(out: Path) -> bool:
+    """Whether a sweep is running in this directory now, on this machine."""
+    try:
+        with (out / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
