@@ -24,15 +24,6 @@ def short_hash(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
-def derive_seed(*parts: int | str) -> int:
-    """A seed in [0, 2**63) for one named purpose; different parts give independent streams.
-
-    >>> derive_seed(0, "init") == derive_seed(0, "init") != derive_seed(1, "init")
-    True
-    """
-    return int.from_bytes(hashlib.sha256(canonical_json(parts).encode()).digest()[:8]) >> 1
-
-
 @dataclass(frozen=True, kw_only=True)
 class DatasetChoice:
     """A dataset by name, optionally cut to `per_class` training and `test_per_class` test images per class."""

@@ -57,7 +57,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None: ...
 
 
@@ -65,8 +67,8 @@ def _root(
 def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, for example sweeps/quickstart.yaml.")],
     out: Annotated[Path | None, typer.Option(help="Output directory. [default: results/NAME]")] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or ray://HOST:10001. [default: here]")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and what is missing; start nothing.")] = False,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:6379. [default: start one]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show cells and what is missing; write nothing.")] = False,
     inline: Annotated[bool, typer.Option("--inline", help="One task after another, without Ray.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     assignments: Annotated[
@@ -196,7 +198,8 @@ def datasets(data_dir: DataDir = None) -> None:
 
     table = _table("dataset", "status", "shape", "classes", "what it is")
     for entry in available(data_dir):
-        table.add_row(*(str(value) for value in (entry.name, entry.status, entry.shape, entry.classes, entry.description)))
+        shape = "x".join(map(str, entry.image_shape)) if entry.image_shape else "-"
+        table.add_row(entry.name, entry.status, shape, str(entry.num_classes or "-"), entry.description)
     _console().print(table)
 
 
@@ -234,13 +237,17 @@ def data_import(
     from ibray.datasets import import_npz
 
     images = import_npz(name, file, data_dir=data_dir, overwrite=overwrite)
-    print(f"{name}: {len(images.train_x)} training and {len(images.test_x)} test images, {len(images.class_names)} classes")
+    counts = f"{len(images.train_x)} training and {len(images.test_x)} test images"
+    print(f"{name}: {counts}, {images.num_classes} classes of {'x'.join(map(str, images.image_shape))}")
 
 
 def _console(**settings: Any) -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False, **settings)
+    console = Console(highlight=False, **settings)
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no width: do not cut its lines at 80
+    return console
 
 
 def _table(*columns: str) -> Table:

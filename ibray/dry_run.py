@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ibray.datasets import available
 from ibray.plan import missing_tasks
 from ibray.preflight import check_cells
 from ibray.spec import SweepSpec
@@ -19,7 +20,8 @@ def print_plan(spec: SweepSpec, out: Path, data_dir: Path | None, console: Conso
     """Print one line per cell and the number of tasks of each stage, done and missing."""
     cells = spec.cells()
     check_output(out, spec)
-    check_cells(cells, data_dir)
+    absent = {entry.name for entry in available(data_dir) if entry.status == "downloadable"}
+    check_cells((cell for cell in cells if cell.dataset.name not in absent), data_dir)
     tasks = plan_tasks(spec, cells)
     database = out / DATABASE
     missing = missing_tasks(database, tasks, out) if database.exists() else tasks
@@ -28,9 +30,10 @@ def print_plan(spec: SweepSpec, out: Path, data_dir: Path | None, console: Conso
     columns = ("run id", "dataset", "attack", "ratio", "target", "architecture", "sigma", "seed", "missing")
     table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for cell in cells:
+        left = f"{missing_per_run[cell.run_id]} of {per_run[cell.run_id]}"
         values = (
             cell.run_id, cell.dataset.name, cell.attack.name, f"{cell.poison_ratio:g}", cell.target_class,
-            cell.architecture, f"{cell.sigma:g}", cell.seed, f"{missing_per_run[cell.run_id]} of {per_run[cell.run_id]}",
+            cell.architecture, f"{cell.sigma:g}", cell.seed, left,
         )  # fmt: skip
         table.add_row(*(str(value) for value in values))
     console.print(table)
@@ -38,3 +41,5 @@ def print_plan(spec: SweepSpec, out: Path, data_dir: Path | None, console: Conso
         left = sum(task.stage == stage for task in missing)
         console.print(f"{stage}: {left} of {total} tasks to run")
     console.print(f"{len(cells)} cells, output in {out}")
+    for name in sorted(absent & {cell.dataset.name for cell in cells}):
+        console.print(f"dataset {name}: not in the cache yet; the sweep downloads it first")

@@ -19,7 +19,7 @@ class CorruptFileError(Exception):
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that a reader, or a machine that dies half-way, sees the old file or the new one, never a part."""
+    """Write `data` so that there is the old file or the new one, whatever dies half-way, and never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a bar per stage with the time left; on a file or a pipe, nothing but failures."""
+"""What a person sees while a sweep runs: a bar per stage with the time left; into a file or a pipe, failures only."""
 
 from __future__ import annotations
 

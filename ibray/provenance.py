@@ -18,7 +18,7 @@ PACKAGES = ("torch", "torchvision", "ray", "duckdb", "numpy", "scikit-learn", "p
 
 def versions() -> dict[str, str]:
     """Versions of Python, ibray and the packages whose behaviour shows in the numbers."""
-    installed = {distribution.metadata["Name"].lower(): distribution.version for distribution in metadata.distributions()}
+    installed = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}
     return {
         "python": platform.python_version(),
         "ibray": ibray.__version__,

@@ -38,7 +38,7 @@ from ibray.progress import Progress
 from ibray.spec import Resources, SweepSpec
 from ibray.stages import STAGES
 from ibray.stages.base import News, Tables, Task
-from ibray.store import Store, StageKey
+from ibray.store import StageKey, Store
 
 NAMESPACE = "ibray"
 LOCAL_OBJECT_STORE_BYTES = 200 * 2**20  # nothing large travels between processes: snapshots go through files
@@ -118,8 +118,8 @@ def trial_resources(spec: SweepSpec) -> dict[str, PlacementGroupFactory]:
         if not any(all(node.get(kind, 0) >= amount for kind, amount in bundle.items()) for node in nodes):
             largest = {kind: max(node.get(kind, 0) for node in nodes) for kind in bundle}
             raise UserError(
-                f"resources.{stage}: a trial asks for {_amounts(bundle)}, but the largest node has {_amounts(largest)}; "
-                f"lower resources.{stage}.cpu or .gpu"
+                f"resources.{stage}: a trial asks for {_amounts(bundle)}, but the largest node has "
+                f"{_amounts(largest)}; lower resources.{stage}.cpu or .gpu"
             )
         bundles[stage] = PlacementGroupFactory([{kind: amount for kind, amount in bundle.items() if amount}])
     return bundles

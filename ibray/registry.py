@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
 from ibray.errors import UserError
 
 T = TypeVar("T")
+
+
+def what_there_is(name: object, allowed: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest one that exists, if any is near, and all of them.
+
+    >>> what_there_is("gren", ["red", "green"])
+    "did you mean 'green'? There are: red, green"
+    """
+    names = list(allowed)
+    close = get_close_matches(str(name), names, n=1, cutoff=0.7)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}There are: {', '.join(names) or 'none'}"
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -29,9 +41,7 @@ class Registry(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         if name in self._entries:
             return self._entries[name]
-        close = get_close_matches(str(name), self._entries, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise UserError(f"unknown {self.kind} '{name}': {hint}There are: {', '.join(self._entries)}")
+        raise UserError(f"unknown {self.kind} '{name}': {what_there_is(name, self._entries)}")
 
     def get(self, name: str, default: T | None = None) -> T | None:
         """The entry, or `default` when there is none of that name."""

@@ -1,4 +1,4 @@
-"""The data of one run, rebuilt to the bit from its cell: the poisoned training set, the test set, the triggered test set."""
+"""The data of one run, rebuilt to the bit from its cell: poisoned training set, test set, triggered test set."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from ibray.attacks import get_attack
-from ibray.cell import Cell, derive_seed
+from ibray.cell import Cell
 from ibray.datasets import load_dataset
+from ibray.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def build_run_data(cell: Cell, data_dir: Path | None = None) -> RunData:
     dataset = load_dataset(
         choice.name, data_dir=data_dir, per_class=choice.per_class, test_per_class=choice.test_per_class
     )
-    clean, labels = torch.tensor(dataset.train_x), torch.tensor(dataset.train_y)
-    test_images, test_labels = torch.tensor(dataset.test_x), torch.tensor(dataset.test_y)
+    clean, labels = dataset.tensors("train")
+    test_images, test_labels = dataset.tensors("test")
     attack = get_attack(cell.attack.name, **cell.attack.params)
     poisoned = attack.poison_train(
         clean, labels, cell.poison_ratio, cell.target_class, derive_seed(cell.seed, "poison")

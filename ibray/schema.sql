@@ -88,7 +88,8 @@ CREATE TABLE IF NOT EXISTS class_losses (
     n          INTEGER NOT NULL
 );
 
-CREATE TABLE IF NOT EXISTS mi (
+-- Read it as the view `mi`, which puts the axes of the run beside every row.
+CREATE TABLE IF NOT EXISTS estimates (
     run_id      VARCHAR NOT NULL,
     epoch       INTEGER NOT NULL,
     subset      VARCHAR NOT NULL,          -- '0', '0_backdoor', '0_clean', '0_sample', '1', ...

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,6 +20,7 @@ from ibray.cell import ArchitectureChoice, AttackChoice, Cell, DatasetChoice, Tr
 from ibray.errors import UserError
 from ibray.mi import settings_of
 from ibray.models import resolve_params
+from ibray.registry import what_there_is
 
 T = TypeVar("T")
 
@@ -306,7 +306,7 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise UserError(f"{path}: {reason}; give the path of a sweep file, for example sweeps/quickstart.yaml") from None
+        raise UserError(f"{path}: {reason}; give the path of a sweep file, like sweeps/quickstart.yaml") from None
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -347,10 +347,7 @@ def _explain(error: Mapping[str, Any]) -> str:
     location = [part for part in error["loc"] if not str(part).startswith("function-")]
     key = ".".join(str(part) for part in location) or "sweep"
     if error["type"] == "extra_forbidden":
-        allowed = _keys_at(location[:-1])
-        close = get_close_matches(str(location[-1]), allowed, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        return f"{key}: unknown key{hint} Allowed here: {', '.join(allowed)}"
+        return f"{key}: unknown key: {what_there_is(location[-1], _keys_at(location[:-1]))}"
     if error["type"] == "missing":
         return f"{key}: this key is required"
     message = error["msg"].removeprefix("Value error, ")

@@ -20,7 +20,8 @@ SELECT stage, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status
 FROM stages GROUP BY stage ORDER BY min(started) NULLS LAST, stage
 """
 ERRORS = """
-SELECT r.dataset, r.attack, r.poison_ratio, r.seed, s.stage, s.unit, s.attempts, split_part(s.error, chr(10), 1) AS error
+SELECT r.dataset, r.attack, r.poison_ratio, r.seed, s.stage, s.unit, s.attempts,
+    split_part(s.error, chr(10), 1) AS error
 FROM stages s JOIN runs r USING (run_id) WHERE s.status = 'failed' AND s.error NOT LIKE 'not run:%'
 ORDER BY s.finished DESC LIMIT 5
 """
@@ -38,8 +39,9 @@ def print_status(directory: Path, console: Console, *, as_json: bool = False) ->
     seconds_left = _seconds_left(stages, elapsed) if is_running else None
     if as_json:
         facts = {"running": is_running, "elapsed_seconds": elapsed, "seconds_left": seconds_left, "runs": runs}
-        tables = {"stages": json.loads(stages.to_json(orient="records")), "errors": json.loads(errors.to_json(orient="records"))}
-        print(json.dumps({**facts, **tables}))
+        tables = {"stages": stages, "errors": errors}
+        records = {name: json.loads(frame.to_json(orient="records")) for name, frame in tables.items()}
+        print(json.dumps({**facts, **records}))
         return
     console.print(f"{directory}: {_state(is_running, runs, elapsed, seconds_left)}")
     console.print(_grid(stages.drop(columns="done_now").rename(columns={"mean_seconds": "mean seconds"})))

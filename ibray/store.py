@@ -37,7 +37,7 @@ KEYS = {
     "stages": ("run_id", "stage", "unit", "settings"),
     "epochs": ("run_id", "epoch"),
     "class_losses": ("run_id", "epoch"),
-    "mi": ("run_id", "epoch", "settings"),
+    "estimates": ("run_id", "epoch", "settings"),
     "mi_curves": ("run_id", "epoch", "settings"),
     "examples": ("run_id",),
 }

@@ -12,12 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ibray.cell import Cell, derive_seed
+from ibray.cell import Cell
 from ibray.files import CorruptFileError, load_tensors, remove_tensors, save_tensors
 from ibray.models import get_model
 from ibray.rundata import RunData
+from ibray.seeds import derive_seed
 
-EVALUATION_BATCH = 1000
+# Images per forward pass without gradients: on a CPU as many as its cache holds (2.5 times faster than 1000).
+EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -189,7 +191,7 @@ class Trainer:
         return loss, accuracy, hits.float().mean().item()
 
     def _all_logits(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self._logits(batch).float() for batch in images.split(EVALUATION_BATCH)])
+        return torch.cat([self._logits(batch).float() for batch in images.split(EVALUATION_BATCH[self.device.type])])
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         inputs = as_input(images)

@@ -11,16 +11,23 @@ SELECT
     )), 8) AS configuration
 FROM runs;
 
--- One row per finished estimate beside the axes of its run; the data of Fig. 3.
+-- Every estimate beside the axes of its run.
+CREATE OR REPLACE VIEW mi AS
+SELECT
+    r.dataset, r.attack, r.poison_ratio, r.ratio_of, r.target_class, r.architecture, r.sigma, r.seed, e.*
+FROM estimates e
+JOIN runs r USING (run_id);
+
+-- One row per finished estimate, with the part its subset plays; the data of Fig. 3.
 CREATE OR REPLACE VIEW trajectories AS
 SELECT
-    r.run_id, r.dataset, r.attack, r.poison_ratio, r.ratio_of, r.target_class, r.architecture, r.sigma, r.seed,
+    m.run_id, m.dataset, m.attack, m.poison_ratio, m.ratio_of, m.target_class, m.architecture, m.sigma, m.seed,
     r.per_class, g.configuration, r.status AS run_status, m.epoch, m.subset,
     CASE
-        WHEN m.subset = r.target_class::VARCHAR THEN 'all'
-        WHEN m.subset = r.target_class || '_backdoor' THEN 'backdoor'
-        WHEN m.subset = r.target_class || '_clean' THEN 'clean'
-        WHEN m.subset = r.target_class || '_sample' THEN 'sample'
+        WHEN m.subset = m.target_class::VARCHAR THEN 'all'
+        WHEN m.subset = m.target_class || '_backdoor' THEN 'backdoor'
+        WHEN m.subset = m.target_class || '_clean' THEN 'clean'
+        WHEN m.subset = m.target_class || '_sample' THEN 'sample'
         WHEN regexp_full_match(m.subset, '\d+') THEN 'clean class'
         ELSE 'other'
     END AS role,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from difflib import get_close_matches
 from typing import Any
 
 from ibray.attacks import badnets, blend, none
 from ibray.attacks.base import Attack, AttackEntry
 from ibray.errors import UserError
-from ibray.registry import Registry
+from ibray.registry import Registry, what_there_is
 
 ATTACKS: Registry[AttackEntry] = Registry(
     "attack",
@@ -38,8 +37,4 @@ def get_attack(name: str, *, preset: str = "paper", **params: Any) -> Attack:
 
 
 def _unknown(attack: str, kind: str, key: object, allowed: list[str]) -> UserError:
-    close = get_close_matches(str(key), allowed, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return UserError(
-        f"attack '{attack}' has no {kind} '{key}': {hint}There are: {', '.join(allowed) or 'none'}"
-    )
+    return UserError(f"attack '{attack}' has no {kind} '{key}': {what_there_is(key, allowed)}")

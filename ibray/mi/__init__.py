@@ -11,13 +11,12 @@ A new estimator, or a new protocol for one, is one file with a settings dataclas
 from __future__ import annotations
 
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
 from ibray.errors import UserError
 from ibray.mi import infonce as _infonce
 from ibray.mi.interface import EstimationError, Estimator, EstimatorEntry, MIEstimate
-from ibray.registry import Registry
+from ibray.registry import Registry, what_there_is
 
 __all__ = [
     "ESTIMATORS",
@@ -64,11 +63,7 @@ def settings_of(estimator: str = "infonce", quantity: str | None = None, **setti
     allowed = [f.name for f in fields(entry.settings)]
     for name in settings:
         if name not in allowed:
-            close = get_close_matches(name, allowed, n=1)
-            hint = f"did you mean '{close[0]}'? " if close else ""
-            raise UserError(
-                f"unknown setting '{name}' of estimator '{estimator}': {hint}There are: {', '.join(allowed)}"
-            )
+            raise UserError(f"unknown setting '{name}' of estimator '{estimator}': {what_there_is(name, allowed)}")
     resolved = entry.defaults(quantity) | settings
     entry.settings(**resolved)  # its own checks of the values
     return resolved

@@ -13,7 +13,7 @@ from torch import Tensor
 from ibray.errors import UserError
 from ibray.mi import ESTIMATORS, settings_of
 from ibray.mi.interface import EstimationError, MIEstimate
-from ibray.mi.seeds import derive_seed
+from ibray.seeds import derive_seed
 
 QUANTITIES = ("I(X;T)", "I(T;Yhat)")
 

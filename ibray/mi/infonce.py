@@ -24,7 +24,7 @@ from ibray.mi.critic import ConcatCritic
 from ibray.mi.interface import EstimationError, MIEstimate
 from ibray.mi.pairs import infonce_loss
 from ibray.mi.samples import PairedSamples, paired
-from ibray.mi.seeds import generator
+from ibray.seeds import generator
 
 _WHOLE = {"batch": 2, "negatives": 1, "hidden": 1, "max_epochs": 1, "report_last": 1, "plateau_patience": 0}
 _POSITIVE = ("learning_rate", "grad_clip", "plateau_factor", "early_stop_delta")

@@ -8,7 +8,7 @@ import torch
 from torch import LongTensor, Tensor
 
 from ibray.errors import UserError
-from ibray.mi.seeds import generator
+from ibray.seeds import generator
 
 CLEAN_CLASSES = 3
 """Clean classes taken when none are named: the first three that are not the target, as the paper's code."""

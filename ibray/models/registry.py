@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import nn
 
 from ibray.errors import UserError
 from ibray.models.resnet import NoisyResNet
-from ibray.registry import Registry
+from ibray.registry import Registry, what_there_is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +73,7 @@ def resolve_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     entry = MODELS[name]
     for key, value in params.items():
         if key not in entry.defaults:
-            close = get_close_matches(str(key), entry.defaults, n=1)
-            hint = f"did you mean '{close[0]}'? " if close else ""
-            raise UserError(
-                f"architecture '{name}' has no parameter '{key}': {hint}There are: "
-                f"{', '.join(entry.defaults)}"
-            )
+            raise UserError(f"architecture '{name}' has no parameter '{key}': {what_there_is(key, entry.defaults)}")
         problem = _problem(entry.defaults[key], value)
         if problem:
             raise UserError(f"architecture '{name}': {key}: expected {problem}, got {value!r}")

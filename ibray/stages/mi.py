@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ibray.cell import Cell, derive_seed
+from ibray.cell import Cell
 from ibray.mi.classwise import SnapshotEstimate, estimate_snapshot
 from ibray.mi.subsets import subsets
 from ibray.rundata import RunData
+from ibray.seeds import derive_seed
 from ibray.snapshots import Snapshots
 from ibray.stages.base import Context, News, Stage, Tables
 from ibray.training import EVALUATION_BATCH, as_input, build_model
@@ -62,7 +63,7 @@ def _run(context: Context) -> Tables:
         "settings": task.key.settings,
     }
     return {
-        "mi": [{**key, **_mi_columns(each)} for each in estimates],
+        "estimates": [{**key, **_estimate_columns(each)} for each in estimates],
         "mi_curves": [{**key, **columns} for each in estimates for columns in _curve_columns(each)],
     }
 
@@ -89,7 +90,7 @@ def draw_features(
     model.eval()
     torch.manual_seed(derive_seed(cell.seed, "draws", context.task.unit))
     features, outputs = [], []
-    for batch in images.to(context.device).split(EVALUATION_BATCH):
+    for batch in images.to(context.device).split(EVALUATION_BATCH[context.device.type]):
         inputs = as_input(batch)
         drawn = [model(inputs, return_features=True) for _ in range(draws)]
         features.append(torch.stack([t for t, _ in drawn], dim=1))
@@ -98,7 +99,7 @@ def draw_features(
     return torch.cat(features), logits.softmax(-1) if yhat == "softmax" else logits
 
 
-def _mi_columns(each: SnapshotEstimate) -> dict[str, Any]:
+def _estimate_columns(each: SnapshotEstimate) -> dict[str, Any]:
     about = {**_names(each), "n": each.n, "seconds": each.seconds}
     if each.estimate is None:
         return {**about, "status": "failed", "error": each.error}

@@ -179,7 +179,7 @@ def fill_plausibly(
                                 ci_high=nats + 0.1,
                             )
                         )
-            insert(con, "mi", rows)
+            insert(con, "estimates", rows)
             if attack != "none":
                 insert(con, "examples", example_rows(run["run_id"], rng))
             insert(

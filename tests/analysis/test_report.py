@@ -136,9 +136,9 @@ def test_one_seed_without_intervals_and_hostile_text_draw_without_complaint(tmp_
     with open_database(tmp_path / "results.duckdb") as con:
         fill_plausibly(con, attacks=("badnets", "blend"), seeds=(0,))
         con.execute("UPDATE runs SET dataset = $1, architecture = $1", [evil])
-        con.execute("UPDATE mi SET protocol = $1, ci_low = NULL, ci_high = NULL, ceiling = NULL", [evil])
+        con.execute("UPDATE estimates SET protocol = $1, ci_low = NULL, ci_high = NULL, ceiling = NULL", [evil])
         con.execute("UPDATE examples SET label = $1", [evil])
-        con.execute("DELETE FROM mi WHERE run_id = 'blend-0' AND quantity = 'I(T;Yhat)'")
+        con.execute("DELETE FROM estimates WHERE run_id = 'blend-0' AND quantity = 'I(T;Yhat)'")
         insert(con, "runs", [run_row("failed", status="failed", error=evil)])
     body, console = browse(build_report(tmp_path), tmp_path)
     assert console == []
@@ -154,8 +154,8 @@ def test_an_empty_database_says_so(tmp_path):
 def test_a_partial_database_shows_what_there_is_and_names_the_rest(plausible):
     with duckdb.connect(plausible / "results.duckdb") as con:
         con.execute("UPDATE runs SET status = 'running' WHERE attack = 'blend'")
-        con.execute("DELETE FROM mi WHERE run_id = 'blend-1' OR (run_id = 'blend-0' AND epoch > 5)")
-        con.execute("DELETE FROM mi WHERE run_id LIKE 'none%'")
+        con.execute("DELETE FROM estimates WHERE run_id = 'blend-1' OR (run_id = 'blend-0' AND epoch > 5)")
+        con.execute("DELETE FROM estimates WHERE run_id LIKE 'none%'")
         con.execute("UPDATE runs SET status = 'queued' WHERE attack = 'none'")
         con.execute("DELETE FROM epochs WHERE run_id LIKE 'none%'")
     page = page_of(plausible)
@@ -175,7 +175,7 @@ def test_failures_are_listed_with_their_messages(tmp_path):
             {"run_id": "r0", "stage": "train", "unit": 0, "settings": "s", "status": "failed", "attempts": 3,
              "seconds": 2.0, "error": "CUDA out of memory in layer <4>"}
         ])  # fmt: skip
-        insert(con, "mi", [mi_row("r1", 5, "0", "I(X;T)", None, status="failed", error="no images")])
+        insert(con, "estimates", [mi_row("r1", 5, "0", "I(X;T)", None, status="failed", error="no images")])
     page = page_of(tmp_path)
     assert "2 runs in 1 configuration: 2 failed." in page
     assert "CUDA out of memory in layer &lt;4&gt;" in page

@@ -129,20 +129,20 @@ def test_the_view_equals_the_function(seed):
         classes = tuple(c for c in (0, 1, 2, 10, 11) if c != run["target_class"])[: rng.integers(1, 5)]
         epochs = sorted(rng.choice(np.arange(1, 121), size=rng.integers(1, 9), replace=False).tolist())
         insert(con, "runs", [run])
-        insert(con, "mi", random_mi(rng, run, classes, epochs))
-        insert(con, "mi", random_mi(rng, run, classes, epochs, estimator="mine"))
+        insert(con, "estimates", random_mi(rng, run, classes, epochs))
+        insert(con, "estimates", random_mi(rng, run, classes, epochs, estimator="mine"))
     insert(
         con,
         "runs",
         [run_row("holes"), run_row("running", status="running"), run_row("bare"), run_row("flat")],
     )
     insert(
-        con, "mi", random_mi(rng, run_row("holes"), (1, 2))[:-3] + random_mi(rng, run_row("running"), (1,))
+        con, "estimates", random_mi(rng, run_row("holes"), (1, 2))[:-3] + random_mi(rng, run_row("running"), (1,))
     )
-    insert(con, "mi", [mi_row("bare", 1, "0", q, None, status="failed") for q in (XT, TY)])
-    insert(con, "mi", [row | {"nats": 0.1} for row in random_mi(rng, run_row("flat"), (1, 2, 3))])
+    insert(con, "estimates", [mi_row("bare", 1, "0", q, None, status="failed") for q in (XT, TY)])
+    insert(con, "estimates", [row | {"nats": 0.1} for row in random_mi(rng, run_row("flat"), (1, 2, 3))])
     con.execute(
-        "UPDATE mi SET nats = 'nan' WHERE run_id = 'r1' AND epoch = 1 AND subset = '1' AND estimator = 'mine'"
+        "UPDATE estimates SET nats = 'nan' WHERE run_id = 'r1' AND epoch = 1 AND subset = '1' AND estimator = 'mine'"
     )
 
     ours = stealth_scores(mi_rows(con))
@@ -163,7 +163,7 @@ def test_roles_in_the_view_and_in_the_function_agree():
     con = open_database(":memory:")
     insert(con, "runs", [run_row("a", target=3), run_row("b", attack="none", target=1)])
     names = ["3", "3_clean", "3_backdoor", "3_sample", "1", "13", "1_clean", "odd"]
-    insert(con, "mi", [mi_row(r, 1, s, XT, 1.0) for r in "ab" for s in names])
+    insert(con, "estimates", [mi_row(r, 1, s, XT, 1.0) for r in "ab" for s in names])
     rows = mi_rows(con)
     assert set(rows["role"]) == {"all", "clean", "backdoor", "sample", "clean class", "other"}
     assert (subset_roles(rows) == rows["role"]).all()

@@ -8,7 +8,7 @@ import torch
 from ibray.errors import UserError
 from ibray.mi import estimate_mi
 from ibray.mi.classwise import QUANTITIES, estimate_snapshot
-from ibray.mi.seeds import derive_seed
+from ibray.seeds import derive_seed
 
 QUICK = {"batch": 16, "negatives": 16, "hidden": 8, "max_epochs": 2}
 SETTINGS = dict.fromkeys(QUANTITIES, QUICK)

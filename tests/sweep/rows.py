@@ -1,0 +1,45 @@
+"""Reading a finished sweep for comparison: every number, nothing that a clock or a machine decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+CLOCK = {"epochs": "seconds, images_per_s", "estimates": "seconds"}
+KEYS = {
+    "epochs": "run_id, epoch",
+    "class_losses": "run_id, epoch, subset",
+    "estimates": "run_id, epoch, subset, quantity, settings",
+    "mi_curves": "run_id, epoch, subset, quantity, settings, critic_epoch",
+    "examples": "run_id, image, kind",
+}
+
+
+def numbers(database: Path) -> dict[str, list[tuple]]:
+    """Table -> its rows in order, without durations."""
+    with duckdb.connect(str(database), read_only=True) as con:
+        return {
+            table: con.execute(
+                f"SELECT * {f'EXCLUDE ({CLOCK[table]})' if table in CLOCK else ''} FROM {table} ORDER BY ALL"
+            ).fetchall()
+            for table in KEYS
+        }
+
+
+def doubled(database: Path) -> dict[str, int]:
+    """Table -> number of keys that stand in more than one row; empty when all is well."""
+    with duckdb.connect(str(database), read_only=True) as con:
+        counts = {
+            table: con.execute(
+                f"SELECT count(*) FROM (SELECT {key} FROM {table} GROUP BY ALL HAVING count(*) > 1)"
+            ).fetchall()[0][0]
+            for table, key in {**KEYS, "runs": "run_id", "stages": "run_id, stage, unit, settings"}.items()
+        }
+    return {table: count for table, count in counts.items() if count}
+
+
+def query(database: Path, sql: str) -> list[tuple]:
+    """Rows of one query."""
+    with duckdb.connect(str(database), read_only=True) as con:
+        return con.execute(sql).fetchall()
