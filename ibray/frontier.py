@@ -69,7 +69,7 @@ class Frontier:
 
 def give_up(task: Task, reason: str, frontier: Frontier, store: Sink, progress: Progress) -> None:
     """Write down that a task failed for good, and that those that needed it cannot run."""
-    store.fail(task.key, reason)
+    store.lost(task.key, reason)
     progress.failed(task, reason)
     for lost in frontier.give_up_on(task):
         store.fail(lost.key, f"not run: stage '{task.stage}' of the same run failed")

@@ -31,7 +31,7 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ibray.errors import UserError
-from ibray.execute import describe, execute
+from ibray.execute import execute
 from ibray.frontier import Frontier, give_up
 from ibray.malloc import GLIBC_TUNABLES
 from ibray.progress import Progress
@@ -80,6 +80,9 @@ class StoreProxy:
 
     def fail(self, key: StageKey, error: str, **facts: Any) -> None:
         ray.get(self._actor.fail.remote(key, error, **facts))
+
+    def lost(self, key: StageKey, error: str) -> None:
+        ray.get(self._actor.lost.remote(key, error))
 
     def close(self) -> None:
         """Return when everything is in the file, then end the process."""
@@ -223,11 +226,9 @@ class Dispatcher(_DriverOnly, Searcher):
         if not error:
             self.progress.done(task)
 
-    def gave_up(self, trial_id: str, error: BaseException | None) -> None:
+    def gave_up(self, trial_id: str, reason: str) -> None:
         """A trial failed for the last time; the tasks that waited for it fail with it."""
-        task = self.tasks[trial_id]
-        reason = describe(error) if error else "the worker process died without a word"
-        give_up(task, reason, self.frontier, self.store, self.progress)
+        give_up(self.tasks[trial_id], reason, self.frontier, self.store, self.progress)
 
     # Tune insists on saving a searcher's state; ours is the database.
     def save(self, checkpoint_path: str) -> None: ...
@@ -241,5 +242,11 @@ class Watcher(_DriverOnly, Callback):
         self.dispatcher = dispatcher
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        error = trial.get_pickled_error()
-        self.dispatcher.gave_up(trial.trial_id, getattr(error, "cause", None) or error)
+        self.dispatcher.gave_up(trial.trial_id, _last_failure(trial))
+
+
+def _last_failure(trial: Trial) -> str:
+    """Why a trial failed last, from Tune's error file: an exception's own line, or how the process was lost."""
+    lines = Path(trial.error_file).read_text().rpartition("Failure # ")[2].strip().splitlines()[1:]
+    raised = any(line.startswith("Traceback") or "ray::" in line for line in lines)
+    return lines[-1 if raised else 0].strip() if lines else "the worker process died without a word"

@@ -89,8 +89,9 @@ def connect(path: Path, *, patience: float = 60.0):
         try:
             connection = duckdb.connect(str(path))
             break
-        except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
+        except (duckdb.IOException, duckdb.ConnectionException) as error:
+            # Another process holds it, or a reader in another thread of this one.
+            if "lock" not in str(error).lower() and "different configuration" not in str(error):
                 raise UserError(f"{path}: {_first_line(error)}") from None
             if time.monotonic() > deadline:
                 raise UserError(
@@ -148,6 +149,7 @@ class Store:
         self.interval = interval
         self._pending: dict[str, dict[tuple, list[Row]]] = {}
         self._begun: dict[StageKey, dict[str, Any]] = {}
+        self._running: set[StageKey] = set()
         self._pending_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._wake = threading.Event()
@@ -179,6 +181,7 @@ class Store:
         """Note that an attempt at a stage starts; `where` names host and device."""
         attempts = self._begun.get(key, {}).get("attempts", 0) + 1
         self._begun[key] = {**vars(key), "attempts": attempts, "started": now(), **where}
+        self._running.add(key)
         self.put({"stages": [{**self._begun[key], "status": "running"}]})
 
     def finish(self, key: StageKey, tables: Mapping[str, Iterable[Row]], **facts: Any) -> None:
@@ -189,7 +192,13 @@ class Store:
         """Note that a stage failed, and why."""
         self.put({"stages": [self._ended(key, status="failed", error=error, **facts)]})
 
+    def lost(self, key: StageKey, error: str) -> None:
+        """Note that a stage's process is gone: it failed, unless it said itself how it ended."""
+        if key in self._running:
+            self.fail(key, error)
+
     def _ended(self, key: StageKey, **facts: Any) -> dict[str, Any]:
+        self._running.discard(key)
         # A writer that was restarted has forgotten the beginning: the row then says one attempt and no start.
         return {**vars(key), "attempts": 1, **self._begun.get(key, {}), "finished": now(), **facts}
 

@@ -1,0 +1,85 @@
+"""The driver dies by SIGKILL at random moments; the same command goes on and the rows are those of a quiet run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import yaml
+from rows import doubled, numbers, query
+
+from ibray.sweep import run_sweep
+
+KILLS = 6
+
+
+def working_children(driver):
+    """What the driver started, without Ray's agents: those write nothing and end a minute later by themselves."""
+    children = psutil.Process(driver.pid).children(recursive=True)
+    return [child for child in children if not child.name().endswith(("Agent", "defunct"))]
+
+
+@pytest.mark.timeout(400)
+def test_sigkill_of_the_driver_loses_and_doubles_nothing(tiny, tmp_path, data_dir):
+    training = {"epochs": 12, "snapshots": [1, 6, 12], "batch_size": 32, "lr": 0.05}
+    spec = tiny(attack=["none", "badnets", "blend"], seed=[0, 1], training=training)
+    file, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(spec.resolved()))
+    command = [sys.executable, "-m", "ibray", "sweep", str(file), "--out", str(out), "--no-report"]
+    environment = {**os.environ, "IBRAY_DATA": str(data_dir)}
+    moments = random.Random(20261121)
+    finished_before = 0
+
+    for _ in range(KILLS):
+        driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(3, 9))
+        family = working_children(driver) if driver.poll() is None else []
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        _, alive = psutil.wait_procs(family, timeout=30)
+        assert not alive, "Ray's processes outlive their driver"
+        if (out / "results.duckdb").exists():
+            assert doubled(out / "results.duckdb") == {}
+            finished = query(out / "results.duckdb", "SELECT count(*) FROM stages WHERE status = 'done'")[0][0]
+            assert finished >= finished_before  # finished work is kept ...
+            finished_before = finished
+
+    done = "SELECT run_id, stage, unit, finished FROM stages WHERE status = 'done'"
+    kept = set(query(out / "results.duckdb", done))
+    last = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert last.returncode == 0, last.stderr
+    assert kept <= set(query(out / "results.duckdb", done))  # ... and not run again
+    assert query(out / "results.duckdb", "SELECT status, count(*) FROM runs GROUP BY 1") == [("done", 6)]
+    assert doubled(out / "results.duckdb") == {}
+    quiet = run_sweep(spec, tmp_path / "quiet", inline=True, data_dir=data_dir)
+    assert numbers(out / "results.duckdb") == numbers(quiet)
+
+
+def test_ctrl_c_says_how_to_go_on_and_leaves_nothing_running(tiny, tmp_path, data_dir):
+    spec = tiny(training={"epochs": 500, "snapshots": [1, 500], "batch_size": 32, "lr": 0.05})
+    file, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(spec.resolved()))
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "ibray", "sweep", str(file), "--out", str(out)],
+        env={**os.environ, "IBRAY_DATA": str(data_dir)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob("snapshots/*/epoch_0001.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    family = working_children(driver)
+    driver.send_signal(signal.SIGINT)
+    _, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "The same command goes on from here" in errors and "Traceback" not in errors
+    assert not psutil.wait_procs(family, timeout=30)[1]
+    assert query(out / "results.duckdb", "SELECT count(*) FROM stages WHERE status = 'running'") == [(0,)]
+    assert query(out / "results.duckdb", "SELECT count(*) > 0 FROM epochs") == [(True,)]
