@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -51,6 +52,7 @@ class Progress:
 
     def done(self, task: Task) -> None:
         """A task ended well."""
+        logging.getLogger(__name__).info("done: %s: %s", _unit(task), task.cell)
         self._advance_to(task, STAGES[task.stage].steps(task.cell))
 
     def failed(self, task: Task, error: str | None) -> None:
@@ -58,9 +60,14 @@ class Progress:
         self.failures[task.key] = error
         self._advance_to(task, STAGES[task.stage].steps(task.cell))
         if error:
-            unit = f" epoch {task.unit}" if task.unit else ""
-            self.console.print(f"failed: {task.stage}{unit} of {task.cell}: {error.splitlines()[0]}", markup=False)
+            message = f"failed: {_unit(task)}: {task.cell}: {error.splitlines()[0]}"
+            logging.getLogger(__name__).error(message)
+            self.console.print(message, markup=False)
 
     def _advance_to(self, task: Task, steps: int) -> None:
         self._bars.advance(self._bar_of[task.stage], steps - self._steps.get(task.key, 0))
         self._steps[task.key] = steps
+
+
+def _unit(task: Task) -> str:
+    return f"{task.stage} of epoch {task.unit}" if task.unit else task.stage

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 # Read by Ray when it is imported: no loggers of its own, no experiment state to restore (DuckDB is our memory),
-# Ctrl-C ends the run at once, and enough pending trials to fill a cluster of small fractions.
+# and Ctrl-C ends the run at once.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")
-os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old output honours verbose=0
 
@@ -142,6 +141,7 @@ def run_on_ray(
     store_name: str,
     progress: Progress,
     fail_fast: bool,
+    is_cluster: bool,
 ) -> None:
     """Run tasks and whatever they make possible as trials of one Tune run."""
     tasks = list(tasks)
@@ -152,6 +152,7 @@ def run_on_ray(
         run_trial(config, settings)
 
     dispatcher = Dispatcher(Frontier(tasks, out), store, progress, spec.resources.threads())
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_trials_in_advance(spec, is_cluster))
     scratch = out.resolve() / "logs" / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
     retries = 0 if fail_fast else spec.retries
@@ -173,6 +174,16 @@ def run_on_ray(
         ),
     ).fit()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _trials_in_advance(spec: SweepSpec, is_cluster: bool) -> int:
+    """How many trials wait in Tune's own queue, which has no order of stages.
+
+    Few, so that the estimates of a snapshot go before the next training; on a cluster enough for its autoscaler to
+    see that there is work for more nodes.
+    """
+    at_once = ray.cluster_resources().get("CPU", 0) / min(spec.resources.train.cpu, spec.resources.mi.cpu)
+    return max(16 if is_cluster else 1, int(at_once / 4))
 
 
 def run_trial(config: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 import uuid
@@ -23,7 +24,7 @@ from ibray.provenance import git_state, machine, versions
 from ibray.spec import SweepSpec
 from ibray.stages import plan_tasks
 from ibray.stages.base import Task
-from ibray.workspace import DATABASE, check_output, enter_output, locked
+from ibray.workspace import DATABASE, check_output, enter_output, locked, logged
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
     cells = spec.cells()
     check_output(out, spec)
     check_cells(cells, options.data_dir)
-    enter_output(out, spec)
     database = out / DATABASE
-    with locked(out):
+    with locked(out), logged(out):
+        enter_output(out, spec)
         store.create(database)
         tasks = plan_tasks(spec, cells)
         missing = missing_tasks(database, tasks, out)
@@ -81,6 +82,7 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
         if not missing:
             return Outcome(database, len(cells), len(tasks), 0, 0)
         enter_plan(database, cells, missing)
+        logging.getLogger(__name__).info("sweep %s: %d of %d tasks to run", spec.name, len(missing), len(tasks))
         with Progress(console, missing) as progress:
             try:
                 left = _run_until_done(spec, cells, tasks, missing, out, options, progress)
@@ -145,6 +147,7 @@ def _run(
                 store_name=name,
                 progress=progress,
                 fail_fast=options.fail_fast,
+                is_cluster=options.address is not None,
             )
     finally:
         seconds = time.monotonic() - started

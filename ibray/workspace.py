@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def check_output(out: Path, spec: SweepSpec) -> None:
         raise UserError(f"--out {out}: {nearest} is a file; choose a directory")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"--out {out}: {nearest} cannot be written; choose another directory or change its permissions")
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or all(path.name == LOCK for path in out.iterdir()):
         return
     owner = _owner(out)
     if owner is None:
@@ -52,18 +53,22 @@ def _owner(out: Path) -> str | None:
 
 
 def enter_output(out: Path, spec: SweepSpec) -> None:
-    """Make the directory and keep the spec in it as resolved."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Keep the spec in the directory as resolved."""
     write_atomic(out / SPEC, yaml.safe_dump(spec.resolved(), sort_keys=False).encode())
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the directory for one sweep; the system lets go when the process ends, however it ends.
+    """Make the directory and hold it for one sweep; the system lets go when the process ends, however it ends.
 
     Raises:
-        UserError: another sweep holds it.
+        UserError: it cannot be made, or another sweep holds it.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / LOCK).touch()
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror}); choose another directory") from None
     with (out / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,6 +79,24 @@ def locked(out: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextmanager
+def logged(out: Path) -> Iterator[None]:
+    """Keep what ibray has to say in logs/sweep.log, one line per event, across all sweeps of the directory."""
+    (out / "logs").mkdir(exist_ok=True)
+    handler = logging.FileHandler(out / "logs" / "sweep.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("ibray")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def is_locked(out: Path) -> bool:

@@ -64,9 +64,10 @@ def _run(context: Context) -> Tables:
 
 
 def example_rows(run_id: str, data: RunData) -> list[dict[str, Any]]:
-    """A few backdoor images of the training set: clean, triggered, and ten times the difference, as PNG."""
+    """A few backdoor images from all over the training set: clean, triggered, ten times the difference, as PNG."""
     rows = []
-    for index in torch.nonzero(data.is_backdoor).flatten()[:EXAMPLES].tolist():
+    poisoned = torch.nonzero(data.is_backdoor).flatten()
+    for index in poisoned[:: max(1, len(poisoned) // EXAMPLES)][:EXAMPLES].tolist():
         clean, triggered = data.clean_images[index], data.images[index]
         difference = (triggered.int() - clean.int()).abs().mul(10).clamp(max=255).to(torch.uint8)
         label = data.class_names[data.original_labels[index]]
