@@ -74,7 +74,7 @@ def _open_read_only(path: Path, patience: float) -> duckdb.DuckDBPyConnection:
 
 def _is_locked(error: duckdb.Error) -> bool:
     """Whether waiting helps: a writer in another process, or in another thread of this one."""
-    return "lock" in str(error).lower() or "different configuration" in str(error)
+    return "Could not set lock" in str(error) or "different configuration" in str(error)
 
 
 def _check_schema(connection: duckdb.DuckDBPyConnection, source: Path) -> None:

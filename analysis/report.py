@@ -61,6 +61,7 @@ def build_report(directory: Path | str) -> Path:
     directory = Path(directory)
     with db.read(directory) as connection:
         page = _collect(connection)
+        ((name,),) = connection.execute("SELECT max_by(name, started) FROM sweeps").fetchall()
     figures = [*page["overview"], *(figure for section in page["sections"] for figure in section.figures)]
     tables = [page["results"], page["scores"], page["stages"], page["failures"]]
     report = directory / "report"
@@ -70,7 +71,7 @@ def build_report(directory: Path | str) -> Path:
     environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     html = environment.get_template("report.html.j2").render(
         **page,
-        directory=directory.resolve().name,
+        name=name or directory.resolve().name,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         specs=script_json({figure.name: figure.spec for figure in figures}),
         viewer=viewer_script(),

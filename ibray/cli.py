@@ -82,7 +82,7 @@ def sweep(
     The same command resumes: finished work is never repeated, and a grown grid runs only its new cells.
     Exit codes: 0 all done, 1 some cells failed, 2 wrong input, 130 interrupted.
 
-    Example: ibray sweep sweeps/quickstart.yaml --set training.epochs=10 --out results/short
+    Example: ibray sweep sweeps/quickstart.yaml --set training.lr=0.1 --out results/short
     """
     from ibray.spec import load_spec
 
@@ -244,7 +244,7 @@ def data_import(
 def _console(**settings: Any) -> Console:
     from rich.console import Console
 
-    console = Console(highlight=False, **settings)
+    console = Console(highlight=False, markup=False, **settings)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width: do not cut its lines at 80
     return console

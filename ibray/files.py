@@ -61,10 +61,11 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """
     try:
         manifest = json.loads(_manifest(path).read_bytes())
+        size, digest = manifest["bytes"], manifest["sha256"]
         data = path.read_bytes()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(f"{path}: {error}") from error
-    if len(data) != manifest["bytes"] or hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+    if len(data) != size or hashlib.sha256(data).hexdigest() != digest:
         raise CorruptFileError(f"{path}: its contents do not match the SHA-256 in {_manifest(path).name}")
     return load(data), manifest
 
@@ -73,7 +74,7 @@ def is_complete(path: Path) -> bool:
     """Whether `save_tensors` finished for this path (sizes agree; the hash is checked on loading)."""
     try:
         return path.stat().st_size == json.loads(_manifest(path).read_bytes())["bytes"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -56,7 +56,7 @@ def enter_plan(database: Path, cells: Iterable[Cell], missing: Iterable[Task]) -
         if new:
             con.register("new_runs", pa.Table.from_pylist(new))
             con.execute("INSERT INTO runs BY NAME FROM new_runs")
-        refresh_runs(con, known | {row["run_id"] for row in new})
+        refresh_runs(con, {cell.run_id for cell in cells})
         con.commit()
 
 

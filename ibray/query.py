@@ -25,9 +25,12 @@ def print_query(directory: Path, query: str, output: str, console: Console) -> N
         raise UserError(f"--format {output}: choose one of {', '.join(FORMATS)}")
     with db.read(directory) as con:
         try:
-            frame = con.sql(query).df()
-        except (duckdb.Error, AttributeError) as error:
-            raise UserError(f"{str(error).strip() or 'the query returns no rows'}") from None
+            answer = con.sql(query)
+            frame = None if answer is None else answer.df()
+        except duckdb.Error as error:
+            raise UserError(str(error).strip()) from None
+    if frame is None:
+        raise UserError(f"the query returns no rows: {query!r}; ask with SELECT ...")
     if output == "csv":
         print(frame.to_csv(index=False), end="")
     elif output == "json":

@@ -7,20 +7,20 @@ training settings. Everything is checked before anything starts.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ibray.attacks import get_attack
+from ibray.attacks import ATTACKS, get_attack
 from ibray.cell import ArchitectureChoice, AttackChoice, Cell, DatasetChoice, TrainingSettings
 from ibray.errors import UserError
-from ibray.mi import settings_of
-from ibray.models import resolve_params
-from ibray.registry import what_there_is
+from ibray.mi import ESTIMATORS, settings_of
+from ibray.models import MODELS, resolve_params
+from ibray.registry import Registry, what_there_is
+from ibray.yaml_file import parse_yaml
 
 T = TypeVar("T")
 
@@ -33,15 +33,23 @@ def _as_mapping(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _registered(registry: Registry[Any]) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        registry[name]  # raises, listing what there is
+        return name
+
+    return check
+
+
 Axis = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1)]
 Ratio = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
-Natural = Annotated[int, Field(ge=0, strict=True)]
+Natural = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 Positive = Annotated[float, Field(gt=0)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetEntry(_Strict):
@@ -115,7 +123,10 @@ class Training(_Strict):
     @model_validator(mode="after")
     def _snapshots_exist(self) -> Training:
         if max(self.snapshots) > self.epochs:
-            raise ValueError(f"snapshots: {max(self.snapshots)} is after the last epoch (epochs: {self.epochs})")
+            raise ValueError(
+                f"snapshots: {max(self.snapshots)} is after the last epoch (epochs: {self.epochs}); "
+                f"name epochs up to {self.epochs}, like snapshots: [1, {self.epochs}]"
+            )
         return self
 
 
@@ -144,10 +155,14 @@ class Mi(_Strict):
 
     def quantities(self) -> dict[str, dict[str, Any]]:
         """Quantity -> every setting of its estimator, resolved."""
-        return {
-            quantity: settings_of(self.estimator, quantity, **given)
-            for quantity, given in [("I(X;T)", self.ixt), ("I(T;Yhat)", self.ity)]
-        }
+        ESTIMATORS[self.estimator]
+        resolved = {}
+        for key, quantity in [("ixt", "I(X;T)"), ("ity", "I(T;Yhat)")]:
+            try:
+                resolved[quantity] = settings_of(self.estimator, quantity, **getattr(self, key))
+            except UserError as error:
+                raise UserError(f"{key}: {error}") from None
+        return resolved
 
 
 class Resources(_Strict):
@@ -177,10 +192,10 @@ class Filter(_Strict):
     """Cells that agree with every key given; a list means any of its values."""
 
     dataset: Axis[str] | None = None
-    attack: Axis[str] | None = None
+    attack: Axis[Annotated[str, AfterValidator(_registered(ATTACKS))]] | None = None
     poison_ratio: Axis[float] | None = None
     target_class: Axis[int] | None = None
-    architecture: Axis[str] | None = None
+    architecture: Axis[Annotated[str, AfterValidator(_registered(MODELS))]] | None = None
     sigma: Axis[float] | None = None
     seed: Axis[int] | None = None
 
@@ -245,6 +260,17 @@ class SweepSpec(_Strict):
     resources: StageResources = StageResources()
     retries: Natural = Field(1, description="how often a failed trial is tried again before its cell is given up")
 
+    @model_validator(mode="after")
+    def _overrides_leave_a_snapshot(self) -> SweepSpec:
+        first = min(self.training.snapshots)
+        for position, rule in enumerate(self.overrides):
+            if rule.training.epochs is not None and rule.training.epochs < first:
+                raise ValueError(
+                    f"overrides.{position}.training.epochs: {rule.training.epochs} is before the first of "
+                    f"training.snapshots ({first}): nothing would be left to estimate"
+                )
+        return self
+
     def cells(self) -> list[Cell]:
         """The grid, each cell once, in the order of the file.
 
@@ -307,10 +333,7 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(f"{path}: {reason}; give the path of a sweep file, like sweeps/quickstart.yaml") from None
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a sweep file is a mapping with the keys {', '.join(SweepSpec.model_fields)}")
     for assignment in overrides or []:
@@ -323,28 +346,45 @@ def parse_spec(raw: Mapping[str, Any], source: str) -> SweepSpec:
     try:
         return SweepSpec.model_validate(raw)
     except ValidationError as error:
-        raise UserError("\n".join(f"{source}: {_explain(each)}" for each in error.errors())) from None
+        raise UserError("\n".join(f"{source}: {_explain(each, raw)}" for each in error.errors())) from None
 
 
 def _assign(raw: dict[str, Any], assignment: str) -> None:
     key, equals, value = assignment.partition("=")
     if not equals or not key:
-        raise UserError(f"--set {assignment}: write it as key=value, for example --set training.epochs=5")
+        raise UserError(f"--set {assignment}: write it as key=value, for example --set training.lr=0.1")
     *parents, last = key.split(".")
     node = raw
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
             raise UserError(f"--set {assignment}: '{parent}' is not a mapping in this sweep file")
-    try:
-        node[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {assignment}: '{value}' is not valid YAML") from None
+    node[last] = parse_yaml(value, f"--set {assignment}")
 
 
-def _explain(error: Mapping[str, Any]) -> str:
+# What pydantic says, in the words of somebody who writes a sweep file.
+_PLAIN_WORDS = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be a name",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list, like [1, 2]",
+    "dict_type": "must be a mapping, like {key: value}",
+    "model_type": "must be a mapping, like {key: value}",
+    "model_attributes_type": "must be a mapping, like {key: value}",
+    "too_short": "give at least one value",
+    "string_pattern_mismatch": "only letters, digits, . _ and - (it names the output directory)",
+}
+
+
+def _explain(error: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
     """One pydantic error as `key: value: what is wrong (what is allowed)`."""
-    location = [part for part in error["loc"] if not str(part).startswith("function-")]
+    location = _as_written([part for part in error["loc"] if not str(part).startswith("function-")], raw)
     key = ".".join(str(part) for part in location) or "sweep"
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key: {what_there_is(location[-1], _keys_at(location[:-1]))}"
@@ -352,8 +392,26 @@ def _explain(error: Mapping[str, Any]) -> str:
         return f"{key}: this key is required"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key}: {error['input']!r}: {message[:1].lower()}{message[1:]}"
+        return f"{key}: {message}" if location else message
+    if "poison_ratio" in location[-2:] and error["type"] != "too_short":
+        message = "must be a number between 0 and 1, both excluded"
+    else:
+        message = _PLAIN_WORDS.get(error["type"], message.replace("Input should be", "must be"))
+    return f"{key}: {error['input']!r}: {message}"
+
+
+def _as_written(location: list[Any], raw: Any) -> list[Any]:
+    """A place in the checked sweep as a place in the file: a scalar axis became a list of one, so it has no index."""
+    written = []
+    for part in location:
+        if isinstance(part, int) and not isinstance(raw, list):
+            continue
+        written.append(part)
+        try:
+            raw = raw[part]
+        except (KeyError, IndexError, TypeError):
+            raw = None
+    return written
 
 
 def _keys_at(location: list[Any]) -> list[str]:

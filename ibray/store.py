@@ -62,6 +62,9 @@ WHERE runs.run_id = s.run_id
 """
 
 
+REQUIRED_COLUMNS = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT is_nullable AND NOT internal"
+
+
 def now() -> datetime:
     """The present in UTC, without a zone, as the database keeps it."""
     return datetime.now(UTC).replace(tzinfo=None)
@@ -89,9 +92,9 @@ def connect(path: Path, *, patience: float = 60.0):
         try:
             connection = duckdb.connect(str(path))
             break
-        except (duckdb.IOException, duckdb.ConnectionException) as error:
+        except duckdb.Error as error:
             # Another process holds it, or a reader in another thread of this one.
-            if "lock" not in str(error).lower() and "different configuration" not in str(error):
+            if "Could not set lock" not in str(error) and "different configuration" not in str(error):
                 raise UserError(f"{path}: {_first_line(error)}") from None
             if time.monotonic() > deadline:
                 raise UserError(
@@ -115,21 +118,33 @@ def create(path: Path) -> None:
     Raises:
         UserError: the database was made by newer code, or the file is not a database.
     """
-    with connect(path) as con:
-        known = con.execute("SELECT count(*) FROM information_schema.tables WHERE table_name = 'meta'").fetchone()[0]
-        if known:
+    if path.exists():
+        with connect(path) as con:
             check_version(con, path)
-        con.begin()
-        for script in ("schema.sql", "views.sql"):
-            con.execute(resources.files("ibray").joinpath(script).read_text())
-        if not known:
-            con.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
-        con.commit()
+            _make_tables(con)
+        return
+    new = path.with_name(f".{path.name}.new")  # renamed when it is whole, whenever this process may die
+    for left in (new, new.with_name(f"{new.name}.wal")):
+        left.unlink(missing_ok=True)
+    with connect(new) as con:
+        _make_tables(con)
+        con.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+    new.rename(path)
+
+
+def _make_tables(con: duckdb.DuckDBPyConnection) -> None:
+    con.begin()
+    for script in ("schema.sql", "views.sql"):
+        con.execute(resources.files("ibray").joinpath(script).read_text())
+    con.commit()
 
 
 def check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Refuse a database whose schema is newer than this code."""
-    (version,) = con.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    """Refuse a database that is not ibray's, or whose schema is newer than this code."""
+    try:
+        (version,) = con.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    except (duckdb.CatalogException, TypeError):
+        raise UserError(f"{path}: a DuckDB database, but not one of ibray's; choose another --out") from None
     if int(version) > SCHEMA_VERSION:
         raise UserError(
             f"{path}: written by a newer ibray (schema {version}, this one writes {SCHEMA_VERSION}); "
@@ -157,6 +172,9 @@ class Store:
         create(self.path)
         with connect(self.path) as con:
             self._schemas = {table: con.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema for table in KEYS}
+            self._required = {table: set() for table in KEYS}
+            for table, column in con.execute(REQUIRED_COLUMNS).fetchall():
+                self._required.get(table, set()).add(column)
         self._thread = threading.Thread(target=self._write_forever, name="ibray-store", daemon=True)
         self._thread.start()
 
@@ -164,18 +182,29 @@ class Store:
         """Replace rows by key; all tables of one call are written in the same transaction.
 
         Raises:
-            KeyError: a row has a column that its table lacks.
+            KeyError: a row has a column that its table lacks, or lacks one that it must have.
+            pyarrow.ArrowException: a value is not of its column's type.
         """
         grouped: dict[str, dict[tuple, list[Row]]] = {}
         for table, rows in tables.items():
+            rows = list(rows)
+            self._check(table, rows)
             for row in rows:
-                if unknown := row.keys() - set(self._schemas[table].names):
-                    raise KeyError(f"table {table} has no column {', '.join(sorted(unknown))}")
                 key = tuple(row[column] for column in KEYS[table])
                 grouped.setdefault(table, {}).setdefault(key, []).append(row)
         with self._pending_lock:
             for table, by_key in grouped.items():
                 self._pending.setdefault(table, {}).update(by_key)
+
+    def _check(self, table: str, rows: list[Row]) -> None:
+        """Refuse here what the database would refuse later, when it would take everybody's rows down with it."""
+        schema, required = self._schemas[table], self._required[table]
+        for row in rows:
+            if unknown := row.keys() - set(schema.names):
+                raise KeyError(f"table {table} has no column {', '.join(sorted(unknown))}")
+            if absent := {name for name in required if row.get(name) is None}:
+                raise KeyError(f"a row of table {table} lacks {', '.join(sorted(absent))}")
+        pa.Table.from_pylist(rows, schema=schema)
 
     def begin(self, key: StageKey, **where: Any) -> None:
         """Note that an attempt at a stage starts; `where` names host and device."""

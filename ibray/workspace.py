@@ -32,7 +32,9 @@ def check_output(out: Path, spec: SweepSpec) -> None:
         raise UserError(f"--out {out}: {nearest} is a file; choose a directory")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"--out {out}: {nearest} cannot be written; choose another directory or change its permissions")
-    if not out.exists() or all(path.name == LOCK for path in out.iterdir()):
+    # A sweep killed while it made its directory leaves these, before sweep.yaml says whose it is.
+    names = [path.name for path in out.iterdir()] if out.exists() else []
+    if all(name in (LOCK, "logs") or name.startswith(f".{SPEC}.") for name in names):
         return
     owner = _owner(out)
     if owner is None:
@@ -48,7 +50,7 @@ def _owner(out: Path) -> str | None:
     """The name of the sweep that a directory belongs to, None if it is not a sweep's."""
     try:
         return yaml.safe_load((out / SPEC).read_text())["name"]
-    except (OSError, yaml.YAMLError, TypeError, KeyError):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError):
         return None
 
 
@@ -83,19 +85,26 @@ def locked(out: Path) -> Iterator[None]:
 
 @contextmanager
 def logged(out: Path) -> Iterator[None]:
-    """Keep what ibray has to say in logs/sweep.log, one line per event, across all sweeps of the directory."""
+    """Keep what ibray and Ray Tune have to say in logs/sweep.log, across all sweeps of the directory.
+
+    Tune's words, a traceback for every failed trial, go there only: the terminal has one line for each failure.
+    """
     (out / "logs").mkdir(exist_ok=True)
     handler = logging.FileHandler(out / "logs" / "sweep.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("ibray")
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    loggers = [logging.getLogger(name) for name in ("ibray", "ray.tune")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
     try:
         yield
     finally:
-        logger.setLevel(before)
-        logger.removeHandler(handler)
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
         handler.close()
 
 

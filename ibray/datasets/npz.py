@@ -106,7 +106,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
             return arrays
     except _UNREADABLE as error:
         raise UserError(
-            f"{file}: is not an .npz file, or is cut short ({error}); expected the arrays {wanted}"
+            f"{file}: is not an .npz file, or is cut short; expected the arrays {wanted}"
         ) from error
 
 

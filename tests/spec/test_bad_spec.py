@@ -44,22 +44,23 @@ UNKNOWN_KEYS = {
 }
 
 WRONG_TYPES = {
-    "training: {epochs: ten}": ("training.epochs: 'ten'", "integer"),
-    "training: {epochs: 1.5}": ("training.epochs: 1.5", "integer"),
+    "training: {epochs: ten}": ("training.epochs: 'ten'", "must be a whole number"),
+    "training: {epochs: 1.5}": ("training.epochs: 1.5", "must be a whole number"),
     "training: {epochs: 0}": ("training.epochs: 0", "greater than or equal to 1"),
     "training: {lr: fast}": ("training.lr: 'fast'", "number"),
     "training: {lr: 0}": ("training.lr: 0", "greater than 0"),
     "training: {plateau_metric: loss}": ("training.plateau_metric: 'loss'", "'train_loss' or 'test_loss'"),
     "training: 3": ("training: 3",),
-    "seed: [0, x]": ("seed.1: 'x'", "integer"),
+    "seed: [0, x]": ("seed.1: 'x'", "must be a whole number"),
     "seed: -1": ("seed", "-1", "greater than or equal to 0"),
-    "seed: true": ("seed", "True", "integer"),
+    "seed: true": ("seed", "True", "must be a whole number"),
+    "seed: 9223372036854775808": ("seed", "9223372036854775808", "less than or equal to 9223372036854775807"),
     "sigma: high": ("sigma", "'high'", "number"),
     "sigma: -0.5": ("sigma", "-0.5", "greater than or equal to 0"),
-    "target_class: first": ("target_class", "'first'", "integer"),
+    "target_class: first": ("target_class", "'first'", "must be a whole number"),
     "retries: -1": ("retries: -1", "greater than or equal to 0"),
     "name: a b": ("name: 'a b'",),
-    "name: 3": ("name: 3", "string"),
+    "name: 3": ("name: 3", "must be a name"),
     "dataset: 3": ("dataset", "3"),
     "exclude: {sigma: 1}": ("exclude: {'sigma': 1}", "list"),
     "mi: {yhat: probabilities}": ("mi.yhat: 'probabilities'", "'softmax' or 'logits'"),
@@ -69,27 +70,27 @@ WRONG_TYPES = {
 }
 
 WRONG_RATIOS = {
-    "poison_ratio: 0": ("poison_ratio", ": 0:", "greater than 0"),
-    "poison_ratio: 1": ("poison_ratio", ": 1:", "less than 1"),
-    "poison_ratio: 1.5": ("poison_ratio", ": 1.5:", "less than 1"),
-    "poison_ratio: -0.1": ("poison_ratio", ": -0.1:", "greater than 0"),
-    "poison_ratio: ten": ("poison_ratio", ": 'ten':", "number"),
+    "poison_ratio: 0": ("poison_ratio", ": 0:", "between 0 and 1, both excluded"),
+    "poison_ratio: 1": ("poison_ratio", ": 1:", "between 0 and 1, both excluded"),
+    "poison_ratio: 1.5": ("poison_ratio", ": 1.5:", "between 0 and 1, both excluded"),
+    "poison_ratio: -0.1": ("poison_ratio", ": -0.1:", "between 0 and 1, both excluded"),
+    "poison_ratio: ten": ("poison_ratio", ": 'ten':", "between 0 and 1"),
     "poison_ratio: .nan": ("poison_ratio", ": nan:"),
-    "poison_ratio: [0.1, 1.5]": ("poison_ratio.1: 1.5:", "less than 1"),
-    "attack: {name: badnets, poison_ratio: 2}": ("poison_ratio", ": 2:", "less than 1"),
-    "include: [{poison_ratio: 0}]": ("include.0.poison_ratio", ": 0:", "greater than 0"),
+    "poison_ratio: [0.1, 1.5]": ("poison_ratio.1: 1.5:", "between 0 and 1, both excluded"),
+    "attack: {name: badnets, poison_ratio: 2}": ("poison_ratio", ": 2:", "between 0 and 1, both excluded"),
+    "include: [{poison_ratio: 0}]": ("include.0.poison_ratio", ": 0:", "between 0 and 1, both excluded"),
 }
 
 WRONG_NAMES = {
     "attack: [none, badnet]": ("attack.1: unknown attack 'badnet'", "did you mean 'badnets'?", "none, badnets, blend"),
     "attack: [zzz]": ("attack.0: unknown attack 'zzz'", "There are: none, badnets, blend"),
-    "attack: {size: 3}": ("attack.0.name: this key is required",),
+    "attack: {size: 3}": ("attack.name: this key is required",),
     "attack: {name: badnets, siz: 3}": ("attack 'badnets' has no parameter 'siz'", "did you mean 'size'?", "colour"),
     "attack: {name: badnets, size: big}": ("attack 'badnets': size", "whole number of at least 1", "'big'"),
     "attack: {name: badnets, corner: left}": ("corner: expected one of top-left, top-right", "'left'"),
     "attack: {name: badnets, preset: papr}": ("no preset 'papr'", "did you mean 'paper'?", "original"),
-    "include: [{attack: badnet}]": ("include.0.attack.0: unknown attack 'badnet'", "did you mean 'badnets'?"),
-    "architecture: resnet81": ("architecture.0: unknown architecture 'resnet81'", "did you mean 'resnet18'?"),
+    "include: [{attack: badnet}]": ("include.0.attack: unknown attack 'badnet'", "did you mean 'badnets'?"),
+    "architecture: resnet81": ("architecture: unknown architecture 'resnet81'", "did you mean 'resnet18'?"),
     "architecture: {name: resnet18, widht: 3}": ("has no parameter 'widht'", "did you mean 'width'?", "blocks"),
     "architecture: {name: resnet18, width: x}": ("width: expected a whole number of at least 1", "'x'"),
     "mi: {estimator: infonc}": ("mi: unknown estimator 'infonc'", "did you mean 'infonce'?", "There are: infonce"),
@@ -99,10 +100,10 @@ WRONG_NAMES = {
 }
 
 EMPTY = {
-    "seed: []": ("seed: []", "at least 1 item"),
-    "attack: []": ("attack: []", "at least 1 item"),
-    "poison_ratio: []": ("poison_ratio: []", "at least 1 item"),
-    "training: {snapshots: []}": ("training.snapshots: []", "at least 1 item"),
+    "seed: []": ("seed: []", "give at least one value"),
+    "attack: []": ("attack: []", "give at least one value"),
+    "poison_ratio: []": ("poison_ratio: []", "give at least one value"),
+    "training: {snapshots: []}": ("training.snapshots: []", "give at least one value"),
 }
 
 SNAPSHOTS = {
@@ -182,7 +183,7 @@ def test_a_binary_file_is_not_a_sweep_file(tmp_path):
 
 @pytest.mark.parametrize("assignment", ["seed", "=3", ""])
 def test_an_assignment_without_key_or_value_is_shown_how(complain, assignment):
-    assert f"--set {assignment}: write it as key=value, for example --set training.epochs=5" in complain("", assignment)
+    assert f"--set {assignment}: write it as key=value, for example --set " in complain("", assignment)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +193,8 @@ def test_an_assignment_without_key_or_value_is_shown_how(complain, assignment):
         ("name.first=s", ("--set name.first=s", "'name' is not a mapping")),
         ("dataset.per_class=3", ("--set dataset.per_class=3", "'dataset' is not a mapping")),
         ("trainig.epochs=3", ("trainig: unknown key: did you mean 'training'?",)),
-        ("training.epochs=ten", ("training.epochs: 'ten'", "integer")),
-        ("poison_ratio=2", ("poison_ratio", "2", "less than 1")),
+        ("training.epochs=ten", ("training.epochs: 'ten'", "must be a whole number")),
+        ("poison_ratio=2", ("poison_ratio", "2", "between 0 and 1")),
     ],
 )
 def test_a_wrong_assignment_is_named(complain, assignment, parts):

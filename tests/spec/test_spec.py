@@ -249,7 +249,7 @@ def test_a_cell_comes_back_from_its_json_with_its_id(load):
 
 
 def test_the_resolved_spec_is_a_sweep_file_of_the_same_cells(load, tmp_path):
-    spec = load(small("attack: [none, {name: blend, alpha: 0.2, poison_ratio: 0.3}]\ninclude: [{seed: 4}]"))
+    spec = load(small("include: [{seed: 4, attack: [none, {name: blend, alpha: 0.2, poison_ratio: 0.3}]}]"))
     again = tmp_path / "resolved.yaml"
     again.write_text(yaml.safe_dump(spec.resolved()))
     assert ids(load_spec(again)) == ids(spec) and load_spec(again).resolved() == spec.resolved()

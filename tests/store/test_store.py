@@ -9,11 +9,11 @@ import sys
 import tempfile
 import threading
 import time
-from itertools import count
 from pathlib import Path
 
 import duckdb
 import pytest
+from batches import batch, epoch, losses, size
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,24 +24,13 @@ from ibray.store import StageKey, Store
 from ibray.workspace import check_output, enter_output
 
 KILLS = 10
+WRITER = Path(__file__).with_name("batches.py")
 
 
 def query(path, sql: str) -> list[tuple]:
     """Rows of one query."""
     with duckdb.connect(str(path), read_only=True) as con:
         return con.execute(sql).fetchall()
-
-
-def epoch(run_id: str, number: int, loss: float = 0.0) -> dict:
-    """A row of `epochs`."""
-    zeros = dict.fromkeys(("train_acc", "test_loss", "test_acc", "lr", "seconds", "images_per_s"), 0.0)
-    return {"run_id": run_id, "epoch": number, "train_loss": loss, **zeros}
-
-
-def losses(run_id: str, number: int, loss: float, rows: int) -> list[dict]:
-    """Rows of `class_losses` that share their key."""
-    key = {"run_id": run_id, "epoch": number, "train_loss": loss, "n": 1}
-    return [{**key, "subset": str(subset)} for subset in range(rows)]
 
 
 @pytest.fixture
@@ -105,13 +94,43 @@ def test_a_word_in_the_path_is_not_taken_for_a_locked_file(tmp_path):
         pass
 
 
-def test_a_database_whose_creation_was_killed_half_way_is_created_again(tmp_path, tiny):
-    enter_output(tmp_path, tiny())
-    path = tmp_path / "results.duckdb"
-    duckdb.connect(str(path)).close()  # the file is there before the tables are
-    check_output(tmp_path, tiny())
-    store.create(path)
-    assert query(path, "SELECT * FROM meta") == [("schema_version", "1")]
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(path):
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE TABLE accounts (id INTEGER)")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"results\.duckdb.* not one of ibray's"):
+        store.create(path)
+    assert path.read_bytes() == before
+
+
+CREATOR = """
+import os, random, signal, sys, time
+from pathlib import Path
+from ibray.store import create
+
+moments = random.Random(20261121)
+for directory in sys.argv[1:]:
+    if child := os.fork():
+        time.sleep(moments.uniform(0.005, 0.06))
+        os.kill(child, signal.SIGKILL)
+        os.wait()
+    else:
+        create(Path(directory) / "results.duckdb")
+        os._exit(0)
+"""
+
+
+def test_sigkill_while_the_database_is_created_does_not_hinder_the_next_sweep(tmp_path, tiny):
+    spec, directories = tiny(), [tmp_path / str(number) for number in range(30)]
+    for directory in directories:
+        enter_output(directory, spec)
+    subprocess.run([sys.executable, "-c", CREATOR, *map(str, directories)], check=True, timeout=120)
+    created = 0
+    for directory in directories:
+        check_output(directory, spec)
+        store.create(directory / "results.duckdb")
+        created += query(directory / "results.duckdb", "SELECT count(*) FROM meta") == [(1,)]
+    assert created == len(directories)
 
 
 # put and flush
@@ -162,8 +181,8 @@ keys = st.tuples(st.sampled_from("abc"), st.integers(0, 2))
 batches = st.dictionaries(keys, st.tuples(st.floats(0, 1), st.integers(1, 3)), min_size=1, max_size=4)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(batches, st.booleans()), max_size=12))
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(batches, st.booleans()), max_size=10))
 def test_any_sequence_of_puts_and_flushes_is_a_dictionary(steps):
     model: dict[tuple, tuple] = {}
     with tempfile.TemporaryDirectory() as directory:
@@ -175,7 +194,8 @@ def test_any_sequence_of_puts_and_flushes_is_a_dictionary(steps):
             if flush:
                 writer.flush()
         writer.close()
-        written = query(path, "SELECT run_id, epoch, min(train_loss), max(train_loss), count(*) FROM class_losses GROUP BY ALL")
+        columns = "run_id, epoch, min(train_loss), max(train_loss), count(*)"
+        written = query(path, f"SELECT {columns} FROM class_losses GROUP BY ALL")
     assert {(run_id, epoch): (loss, loss, n) for (run_id, epoch), (loss, n) in model.items()} == {
         row[:2]: row[2:] for row in written
     }
@@ -316,38 +336,19 @@ def test_a_reader_in_another_process_delays_the_writer_and_loses_nothing(quiet, 
     assert query(path, "SELECT run_id FROM epochs") == [("a",)]
 
 
-def test_rows_that_could_not_be_written_are_written_later_and_newer_ones_win(quiet, path, monkeypatch):
-    monkeypatch.setattr(store.connect.__wrapped__, "__kwdefaults__", {"patience": 0.2})
-    with duckdb.connect(str(path), read_only=True):
-        quiet.put({"epochs": [epoch("a", 1, 0.1), epoch("b", 1, 0.1)]})
-        with pytest.raises(UserError, match="another program has held this database"):
-            quiet.flush()
-        quiet.put({"epochs": [epoch("a", 1, 0.2)]})
+def test_rows_that_could_not_be_written_are_written_later_and_newer_ones_win(quiet, path, tmp_path):
+    path.rename(tmp_path / "away")
+    path.write_text("not a database")
+    quiet.put({"epochs": [epoch("a", 1, 0.1), epoch("b", 1, 0.1)]})
+    with pytest.raises(UserError, match="not a valid DuckDB database"):
+        quiet.flush()
+    (tmp_path / "away").rename(path)
+    quiet.put({"epochs": [epoch("a", 1, 0.2)]})
     quiet.flush()
     assert query(path, "SELECT run_id, train_loss FROM epochs ORDER BY 1") == [("a", 0.2), ("b", 0.1)]
 
 
-# SIGKILL in mid-write. Batch b replaces key k{b % 5} with 100 + b % 50 rows, and puts a marker in another table.
-
-WRITER = """
-import sys
-from itertools import count
-from ibray.store import Store
-from test_store import batch
-
-print("imported", flush=True)
-store = Store(sys.argv[1], interval=3600)
-for number in count(int(sys.argv[2])):
-    store.put(batch(number))
-    store.flush()
-"""
-
-
-def batch(number: int) -> dict:
-    """Many rows of one key, and a marker in another table."""
-    key = f"k{number % 5}"
-    return {"class_losses": losses(key, 0, float(number), 100 + number % 50), "epochs": [epoch(key, 0, float(number))]}
-
+# SIGKILL in mid-write
 
 WHOLE = """
 SELECT m.run_id, m.train_loss, count(l.subset), count(DISTINCT l.subset), count(DISTINCT l.train_loss),
@@ -362,9 +363,8 @@ def test_sigkill_in_mid_write_leaves_every_batch_whole_or_absent(path):
     reached = []
     for _ in range(KILLS):
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), str(last)],
-            cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [sys.executable, WRITER, str(path), str(last)], stdout=subprocess.PIPE, text=True
+        )
         assert writer.stdout.readline() == "imported\n"
         time.sleep(moments.uniform(0.05, 0.7))
         writer.send_signal(signal.SIGKILL)
@@ -373,7 +373,7 @@ def test_sigkill_in_mid_write_leaves_every_batch_whole_or_absent(path):
         successor = Store(path, interval=3600)  # it opens ...
         written = query(path, WHOLE)
         for run_id, marker, rows, subsets, values, value in written:
-            assert (rows, subsets, values, value) == (100 + marker % 50, rows, 1, marker), f"{run_id} is torn"
+            assert (rows, subsets, values, value) == (size(int(marker)), rows, 1, marker), f"{run_id} is torn"
         assert len({run_id for run_id, *_ in written}) == len(written), "a key stands there twice"
         last = int(max((marker for _, marker, *_ in written), default=last)) + 1
         reached.append(last)

@@ -1,0 +1,172 @@
+"""Every way to get it wrong: exit code 2, one short message that says what, where and what is allowed, nothing changed.
+
+The cases run in this process; two at the end are real processes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from ibray import store
+from ibray.workspace import DATABASE, enter_output
+
+
+@pytest.fixture
+def workplace(tmp_path, tiny, sweep_file, monkeypatch) -> Path:
+    """A directory with everything a user can point at by mistake; it is the current directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ours", "newer"):
+        enter_output(tmp_path / name, tiny())
+        store.create(tmp_path / name / DATABASE)
+    with duckdb.connect(str(tmp_path / "newer" / DATABASE)) as con:
+        con.execute("UPDATE meta SET value = '99'")
+    enter_output(tmp_path / "theirs", tiny(name="theirs"))
+    for name in ("empty", "photos"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"\xff\xd8")
+    (tmp_path / "notes.txt").write_text("hello\n")
+    (tmp_path / "text.npz").write_text("hello\n")
+    np.savez(tmp_path / "cut.npz", train_x=np.zeros((9, 8, 8), np.uint8))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:200])
+    np.savez(tmp_path / "part.npz", train_x=np.zeros((9, 8, 8), np.uint8))
+    return tmp_path
+
+
+SWEEP = ["sweep", "tiny.yaml", "--out", "new"]
+
+# what is typed after `ibray` -> what the message must contain
+SPEC = {
+    "unknown key": ([*SWEEP, "--set", "sigm=0.4"], ["tiny.yaml: sigm: unknown key", "did you mean 'sigma'?"]),
+    "wrong type": ([*SWEEP, "--set", "training.epochs=ten"], ["tiny.yaml: training.epochs: 'ten'", "whole number"]),
+    "ratio 0": ([*SWEEP, "--set", "poison_ratio=0"], ["tiny.yaml: poison_ratio", "between 0 and 1"]),
+    "ratio 1.5": ([*SWEEP, "--set", "poison_ratio=1.5"], ["tiny.yaml: poison_ratio", "1.5", "between 0 and 1"]),
+    "unknown attack": ([*SWEEP, "--set", "attack=badnet"], ["tiny.yaml: attack", "did you mean 'badnets'?"]),
+    "empty grid": ([*SWEEP, "--set", "exclude=[{seed: 0}]"], ["the grid is empty", "`exclude` drops every cell"]),
+    "infinite sigma": ([*SWEEP, "--set", "sigma=.inf"], ["tiny.yaml: sigma", "inf"]),
+    "malformed --set": ([*SWEEP, "--set", "epochs"], ["--set epochs: write it as key=value"]),
+    "--set that is not YAML": ([*SWEEP, "--set", "seed=[1"], ["--set seed=[1", "not valid YAML"]),
+    "no such file": (["sweep", "tin.yaml"], ["tin.yaml: No such file", "sweeps/quickstart.yaml"]),
+    "a directory as file": (["sweep", "photos"], ["photos: Is a directory", "sweeps/quickstart.yaml"]),
+    "a picture as file": (["sweep", "photos/cat.jpg"], ["cat.jpg: not a text file"]),
+}
+
+DATA = {
+    "unknown dataset": ([*SWEEP, "--set", "dataset=digit16"], ["'digit16'", "did you mean 'digits16'?", "cifar10"]),
+    "too many images": (
+        [*SWEEP, "--set", "dataset={name: digits16, per_class: 9999}"],
+        ["per_class: 9999", "'digits16' has only 139", "the largest value allowed is 139"],
+    ),
+    "patch too large": ([*SWEEP, "--set", "attack={name: badnets, size: 99}"], ["badnets", "size", "16 x 16 images"]),
+    "class that is not there": (
+        [*SWEEP, "--set", "target_class=11", "--set", "attack=badnets"],
+        ["target", "class 11 does not exist", "0..9"],
+    ),
+    "ratio of no image": ([*SWEEP, "--set", "poison_ratio=0.001"], ["ratio: 0.001 of 200", "no image"]),
+}
+
+OUTPUT = {
+    "another sweep's": (["sweep", "tiny.yaml", "--out", "theirs"], ["--out theirs", "'theirs', not 'tiny'", "choose"]),
+    "not a sweep's": (["sweep", "tiny.yaml", "--out", "photos"], ["--out photos: not empty", "choose a new one"]),
+    "a file": (["sweep", "tiny.yaml", "--out", "notes.txt"], ["--out notes.txt", "is a file; choose a directory"]),
+    "below a file": (["sweep", "tiny.yaml", "--out", "notes.txt/a/b"], ["notes.txt is a file; choose a directory"]),
+    "made by newer code": (["sweep", "tiny.yaml", "--out", "newer"], ["newer/results.duckdb", "schema 99", "upgrade"]),
+    "dry run of another's": (["sweep", "tiny.yaml", "--out", "theirs", "--dry-run"], ["'theirs', not 'tiny'"]),
+}
+
+IMPORT = {
+    "missing npz": (["data", "import", "mine", "nope.npz"], ["nope.npz: there is no such file", "train_x, train_y"]),
+    "text as npz": (["data", "import", "mine", "text.npz"], ["text.npz: is not an .npz file", "train_x, train_y"]),
+    "truncated npz": (["data", "import", "mine", "cut.npz"], ["cut.npz: is not an .npz file, or is cut short"]),
+    "npz without labels": (["data", "import", "mine", "part.npz"], ["part.npz: key 'train_y' is missing", "test_y"]),
+    "name of a built-in": (["data", "import", "digits16", "part.npz"], ["'digits16' comes with ibray", "another name"]),
+    "name with a path": (["data", "import", "../mine", "part.npz"], ["'../mine' is not allowed", "a-z, 0-9"]),
+}
+
+READING = {
+    **{
+        f"{command} {where}": ([command, where, *more], ["no results database at ", where])
+        for command, more in [("status", []), ("sql", ["SELECT 1"]), ("report", [])]
+        for where in ("empty", "nowhere")
+    },
+    "status of a file": (["status", "notes.txt"], ["notes.txt", "not a valid DuckDB database"]),
+    "status of newer code": (["status", "newer"], ["newer/results.duckdb has schema version 99", "update ibray"]),
+    "sql that writes": (["sql", "ours", "DELETE FROM runs"], ["DELETE", "read-only"]),
+    "sql that drops": (["sql", "ours", "DROP TABLE runs"], ["DROP", "read-only"]),
+    "sql to a file": (["sql", "ours", "COPY runs TO 'runs.csv'"], ["runs.csv", "disabled"]),
+    "sql with a typo": (["sql", "ours", "SELEC 1"], ["syntax error", "SELEC"]),
+    "sql of no table": (["sql", "ours", "SELECT * FROM run"], ["run does not exist", "runs"]),
+    "sql of no column": (["sql", "ours", "SELECT atack FROM runs"], ["atack", "attack"]),
+    "sql of nothing": (["sql", "ours", ""], ["the query returns no rows"]),
+    "unknown format": (["sql", "ours", "SELECT 1", "--format", "xml"], ["--format xml", "table, csv, json"]),
+    "unknown option": (["sql", "ours", "SELECT 1", "--formt", "csv"], ["--formt", "--format"]),
+    "unknown command": (["swep", "tiny.yaml"], ["swep", "sweep"]),
+    "missing argument": (["sweep"], ["FILE"]),
+}
+
+CASES = SPEC | DATA | OUTPUT | IMPORT | READING
+
+
+def check_message(message: str, parts: list[str]) -> None:
+    assert [part for part in parts if part not in message] == []
+    assert "Traceback" not in message and len(message) < 700 and len(message.splitlines()) <= 7
+
+
+@pytest.mark.parametrize(("words", "parts"), CASES.values(), ids=CASES.keys())
+def test_a_mistake_is_explained_and_nothing_changes(ibray, workplace, contents, words, parts):
+    before = contents(workplace)
+    result = ibray(*words)
+    assert (result.code, result.out) == (2, "")
+    check_message(result.err, parts)
+    assert contents(workplace) == before
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_cannot_be_written_is_refused(ibray, workplace, contents):
+    (workplace / "empty").chmod(0o555)
+    before = contents(workplace)
+    result = ibray("sweep", "tiny.yaml", "--out", "empty/new")
+    assert result.code == 2
+    check_message(result.err, ["--out empty/new", "cannot be written", "permissions"])
+    assert contents(workplace) == before
+
+
+def test_a_picture_in_place_of_the_sweep_of_an_output_directory_is_refused(ibray, workplace):
+    (workplace / "photos" / "sweep.yaml").write_bytes(b"\xff\xd8\xff")
+    result = ibray("sweep", "tiny.yaml", "--out", "photos")
+    assert result.code == 2
+    check_message(result.err, ["--out photos: not empty and not a sweep's directory"])
+
+
+def test_a_damaged_database_is_refused_by_name_at_once(ibray, workplace):
+    database = workplace / "ours" / DATABASE
+    content = bytearray(database.read_bytes())
+    content[5000] ^= 0xFF
+    content[9000] ^= 0xFF
+    database.write_bytes(content)
+    for words in (["sweep", "tiny.yaml", "--out", "ours"], ["status", "ours"]):
+        result = ibray(*words)
+        assert result.code == 2
+        check_message(result.err, ["ours/results.duckdb", "orrupt"])
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["sweep", "tiny.yaml", "--set", "poison_ratio=1.5"], ["ibray: tiny.yaml: poison_ratio", "between 0 and 1"]),
+        (["status", "nowhere"], ["ibray: no results database at nowhere"]),
+    ],
+    ids=["sweep", "status"],
+)
+def test_a_mistake_in_a_process_of_its_own(workplace, contents, words, parts):
+    before = contents(workplace)
+    done = subprocess.run([sys.executable, "-m", "ibray", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    check_message(done.stderr, parts)
+    assert contents(workplace) == before
