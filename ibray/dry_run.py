@@ -21,7 +21,7 @@ def print_plan(spec: SweepSpec, out: Path, data_dir: Path | None, console: Conso
     cells = spec.cells()
     check_output(out, spec)
     absent = {entry.name for entry in available(data_dir) if entry.status == "downloadable"}
-    check_cells((cell for cell in cells if cell.dataset.name not in absent), data_dir)
+    check_cells((cell for cell in cells if cell.dataset.name not in absent), spec.source, data_dir)
     tasks = plan_tasks(spec, cells)
     database = out / DATABASE
     missing = missing_tasks(database, tasks, out) if database.exists() else tasks

@@ -42,11 +42,15 @@ def missing_tasks(database: Path, tasks: Iterable[Task], out: Path) -> list[Task
 
 def enter_plan(database: Path, cells: Iterable[Cell], missing: Iterable[Task]) -> None:
     """Write the cells and the missing tasks down as queued; what an earlier sweep left unfinished is cleared."""
+    cells = list(cells)
     by_key = {task.key: task for task in missing}
     sha, _ = git_state()
     with connect(database) as con:
         con.begin()
         _register(con, by_key)
+        # Runs that are no longer in the grid: half done is not done, and nothing of them runs.
+        unfinished = "SELECT run_id FROM stages WHERE status <> 'done'"
+        con.execute(f"UPDATE runs SET status = 'queued', finished = NULL WHERE run_id IN ({unfinished})")
         con.execute("DELETE FROM stages WHERE status <> 'done'")
         con.execute("DELETE FROM stages WHERE (run_id, stage, unit, settings) IN (FROM planned)")
         con.execute("INSERT INTO stages BY NAME SELECT *, 'queued' AS status, 0 AS attempts FROM planned")

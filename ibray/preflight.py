@@ -14,8 +14,13 @@ from ibray.datasets import load_dataset
 from ibray.errors import UserError
 
 
-def check_cells(cells: Iterable[Cell], data_dir: Path | None = None) -> None:
+def check_cells(cells: Iterable[Cell], source: str, data_dir: Path | None = None) -> None:
     """Put every dataset into the cache and try every attack's parameters against it.
+
+    Args:
+        cells: the grid, or a part of it.
+        source: the sweep file, for errors.
+        data_dir: the dataset cache; None for the default.
 
     Raises:
         UserError: naming the key, the value and what is allowed.
@@ -25,7 +30,10 @@ def check_cells(cells: Iterable[Cell], data_dir: Path | None = None) -> None:
         what = (repr(cell.dataset), repr(cell.attack), cell.poison_ratio, cell.target_class)
         if what not in checked:
             checked.add(what)
-            _check(cell, data_dir)
+            try:
+                _check(cell, data_dir)
+            except UserError as error:
+                raise UserError(f"{source}: {error}") from None
 
 
 def _check(cell: Cell, data_dir: Path | None) -> None:

@@ -12,14 +12,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from ibray.attacks import ATTACKS, get_attack
 from ibray.cell import ArchitectureChoice, AttackChoice, Cell, DatasetChoice, TrainingSettings
 from ibray.errors import UserError
 from ibray.mi import ESTIMATORS, settings_of
 from ibray.models import MODELS, resolve_params
-from ibray.registry import Registry, what_there_is
+from ibray.registry import Registry
+from ibray.spec_errors import explain
 from ibray.yaml_file import parse_yaml
 
 T = TypeVar("T")
@@ -45,7 +55,9 @@ Axis = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1)]
 Ratio = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, strict=True)]
+Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
 
 
 class _Strict(BaseModel):
@@ -100,7 +112,6 @@ class ArchitectureEntry(BaseModel):
 DatasetAxis = Axis[Annotated[DatasetEntry, BeforeValidator(_as_mapping)]]
 AttackAxis = Axis[Annotated[AttackEntry, BeforeValidator(_as_mapping)]]
 ArchitectureAxis = Axis[Annotated[ArchitectureEntry, BeforeValidator(_as_mapping)]]
-Sigma = Annotated[float, Field(ge=0, strict=True)]
 
 
 class Training(_Strict):
@@ -112,9 +123,9 @@ class Training(_Strict):
     )
     batch_size: Count = 256
     lr: Positive = 0.01
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    plateau_factor: float = Field(0.5, gt=0, lt=1, description="learning rate multiplier on a plateau")
+    momentum: Fraction = 0.9
+    weight_decay: NotNegative = 5e-4
+    plateau_factor: Ratio = Field(0.5, description="learning rate multiplier on a plateau")
     plateau_patience: Natural = 5
     plateau_metric: Literal["train_loss", "test_loss"] = "train_loss"
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")
@@ -216,8 +227,8 @@ class TrainingOverride(_Strict):
     epochs: Count | None = None
     batch_size: Count | None = None
     lr: Positive | None = None
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    momentum: Fraction | None = None
+    weight_decay: NotNegative | None = None
 
 
 class Override(_Strict):
@@ -233,7 +244,7 @@ class _Axes(_Strict):
     poison_ratio: Axis[Ratio] | None = None
     target_class: Axis[Natural] | None = None
     architecture: ArchitectureAxis | None = None
-    sigma: Axis[Sigma] | None = None
+    sigma: Axis[NotNegative] | None = None
     seed: Axis[Natural] | None = None
 
 
@@ -250,7 +261,7 @@ class SweepSpec(_Strict):
     poison_ratio: Axis[Ratio] = [0.1]
     target_class: Axis[Natural] = [0]
     architecture: ArchitectureAxis = [ArchitectureEntry(name="resnet18")]
-    sigma: Axis[Sigma] = [0.4]
+    sigma: Axis[NotNegative] = [0.4]
     seed: Axis[Natural] = [0]
     include: list[Include] = []
     exclude: list[Filter] = []
@@ -259,6 +270,12 @@ class SweepSpec(_Strict):
     mi: Mi = Mi()
     resources: StageResources = StageResources()
     retries: Natural = Field(1, description="how often a failed trial is tried again before its cell is given up")
+    _source: str = PrivateAttr("sweep")
+
+    @property
+    def source(self) -> str:
+        """What errors call this sweep: the path of its file."""
+        return self._source
 
     @model_validator(mode="after")
     def _overrides_leave_a_snapshot(self) -> SweepSpec:
@@ -282,7 +299,9 @@ class SweepSpec(_Strict):
         cells = itertools.chain.from_iterable(self._product(each) for each in [axes, *added])
         kept = {cell.run_id: cell for cell in cells if not any(rule.matches(cell) for rule in self.exclude)}
         if not kept:
-            raise UserError("the grid is empty: `exclude` drops every cell; loosen it or add cells with `include`")
+            raise UserError(
+                f"{self.source}: exclude: the grid is empty, every cell is dropped; loosen it or add cells by include"
+            )
         return list(kept.values())
 
     def _product(self, axes: Mapping[str, list[Any]]) -> Iterator[Cell]:
@@ -344,9 +363,11 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
 def parse_spec(raw: Mapping[str, Any], source: str) -> SweepSpec:
     """Check a sweep given as a mapping; `source` names it in errors."""
     try:
-        return SweepSpec.model_validate(raw)
+        spec = SweepSpec.model_validate(raw)
     except ValidationError as error:
-        raise UserError("\n".join(f"{source}: {_explain(each, raw)}" for each in error.errors())) from None
+        raise UserError("\n".join(f"{source}: {explain(each, raw, SweepSpec)}" for each in error.errors())) from None
+    spec._source = source
+    return spec
 
 
 def _assign(raw: dict[str, Any], assignment: str) -> None:
@@ -360,76 +381,3 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
         if not isinstance(node, dict):
             raise UserError(f"--set {assignment}: '{parent}' is not a mapping in this sweep file")
     node[last] = parse_yaml(value, f"--set {assignment}")
-
-
-# What pydantic says, in the words of somebody who writes a sweep file.
-_PLAIN_WORDS = {
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "finite_number": "must be a finite number",
-    "string_type": "must be a name",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "list_type": "must be a list, like [1, 2]",
-    "dict_type": "must be a mapping, like {key: value}",
-    "model_type": "must be a mapping, like {key: value}",
-    "model_attributes_type": "must be a mapping, like {key: value}",
-    "too_short": "give at least one value",
-    "string_pattern_mismatch": "only letters, digits, . _ and - (it names the output directory)",
-}
-
-
-def _explain(error: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
-    """One pydantic error as `key: value: what is wrong (what is allowed)`."""
-    location = _as_written([part for part in error["loc"] if not str(part).startswith("function-")], raw)
-    key = ".".join(str(part) for part in location) or "sweep"
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key: {what_there_is(location[-1], _keys_at(location[:-1]))}"
-    if error["type"] == "missing":
-        return f"{key}: this key is required"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{key}: {message}" if location else message
-    if "poison_ratio" in location[-2:] and error["type"] != "too_short":
-        message = "must be a number between 0 and 1, both excluded"
-    else:
-        message = _PLAIN_WORDS.get(error["type"], message.replace("Input should be", "must be"))
-    return f"{key}: {error['input']!r}: {message}"
-
-
-def _as_written(location: list[Any], raw: Any) -> list[Any]:
-    """A place in the checked sweep as a place in the file: a scalar axis became a list of one, so it has no index."""
-    written = []
-    for part in location:
-        if isinstance(part, int) and not isinstance(raw, list):
-            continue
-        written.append(part)
-        try:
-            raw = raw[part]
-        except (KeyError, IndexError, TypeError):
-            raw = None
-    return written
-
-
-def _keys_at(location: list[Any]) -> list[str]:
-    """The allowed keys of the mapping at a place in the sweep file."""
-    model: Any = SweepSpec
-    for part in location:
-        if isinstance(part, str) and part in getattr(model, "model_fields", {}):
-            model = _model_in(model.model_fields[part].annotation)
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> Any:
-    """The first pydantic model inside a (possibly nested) annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None
-

@@ -71,7 +71,7 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
     """Check a sweep, run what is missing of it, and say what came of it."""
     cells = spec.cells()
     check_output(out, spec)
-    check_cells(cells, options.data_dir)
+    check_cells(cells, spec.source, options.data_dir)
     database = out / DATABASE
     with locked(out), logged(out):
         enter_output(out, spec)

@@ -104,6 +104,8 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
                         f"{file}: key '{key}' cannot be read ({error}): the file is damaged"
                     ) from error
             return arrays
+    except UserError:  # a ValueError too, but said already what is wrong
+        raise
     except _UNREADABLE as error:
         raise UserError(
             f"{file}: is not an .npz file, or is cut short; expected the arrays {wanted}"

@@ -48,7 +48,7 @@ SPEC = {
     "ratio 0": ([*SWEEP, "--set", "poison_ratio=0"], ["tiny.yaml: poison_ratio", "between 0 and 1"]),
     "ratio 1.5": ([*SWEEP, "--set", "poison_ratio=1.5"], ["tiny.yaml: poison_ratio", "1.5", "between 0 and 1"]),
     "unknown attack": ([*SWEEP, "--set", "attack=badnet"], ["tiny.yaml: attack", "did you mean 'badnets'?"]),
-    "empty grid": ([*SWEEP, "--set", "exclude=[{seed: 0}]"], ["the grid is empty", "`exclude` drops every cell"]),
+    "empty grid": ([*SWEEP, "--set", "exclude=[{seed: 0}]"], ["exclude: the grid is empty, every cell is dropped"]),
     "infinite sigma": ([*SWEEP, "--set", "sigma=.inf"], ["tiny.yaml: sigma", "inf"]),
     "malformed --set": ([*SWEEP, "--set", "epochs"], ["--set epochs: write it as key=value"]),
     "--set that is not YAML": ([*SWEEP, "--set", "seed=[1"], ["--set seed=[1", "not valid YAML"]),

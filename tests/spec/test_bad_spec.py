@@ -146,7 +146,7 @@ def test_a_number_that_is_not_finite_is_refused_with_its_key(complain, line):
 
 def test_an_exclude_that_leaves_nothing_is_refused(complain):
     message = complain("exclude: [{attack: [none, badnets]}]")
-    assert "the grid is empty" in message and "`exclude` drops every cell" in message
+    assert "the grid is empty" in message and "exclude: the grid is empty, every cell is dropped" in message
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,11 @@ def test_an_exclude_that_leaves_nothing_is_refused(complain):
 )
 def test_a_file_that_is_not_yaml_is_refused_with_its_place(complain, text):
     assert "sweep.yaml: not valid YAML: " in complain(text, whole=True)
+
+
+@pytest.mark.parametrize("line", ["? [a]\n: 1", "{a: 1}: 2"], ids=["list", "mapping"])
+def test_a_key_that_is_not_a_word_is_refused(complain, line):
+    assert "sweep.yaml: not valid YAML: " in complain(line)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n", "3\n"], ids=["empty", "list", "words", "number"])

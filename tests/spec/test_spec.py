@@ -128,6 +128,12 @@ def test_snapshots_of_a_cell_that_trains_shorter_end_with_it(load):
     assert [spec.snapshots(cell) for cell in spec.cells()] == [[1, 10, 20], [1, 10]]
 
 
+def test_yaml_merge_keys_work_and_are_not_duplicates(load):
+    badnets = "{<<: &badnets {name: badnets, size: 3}, size: 4}"
+    cells = load(f"{{name: s, dataset: digits16, attack: [{badnets}, *badnets]}}").cells()
+    assert [cell.attack.params["size"] for cell in cells] == [4, 3]
+
+
 # --set
 
 
