@@ -28,7 +28,8 @@ def downloading(name: str) -> Iterator[None]:
         problem = " ".join(f"{type(error).__name__}: {error}".split())  # some of torchvision's span several lines
         raise UserError(
             f"could not download dataset '{name}' ({problem}). On a machine without network, bring it as a "
-            f"file with uint8 arrays train_x, test_x (N,H,W,C) and labels train_y, test_y: ibray data import {name} FILE.npz"
+            f"file with uint8 arrays train_x, test_x (N,H,W,C) and labels train_y, test_y: "
+            f"ibray data import {name} FILE.npz"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
