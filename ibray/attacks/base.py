@@ -70,10 +70,7 @@ class Attack(ABC):
 
     def params(self) -> dict[str, Any]:
         """Every parameter as JSON knows it (tuples are lists): what a run id is made of."""
-        return {
-            field.name: list(value) if isinstance(value := getattr(self, field.name), tuple) else value
-            for field in dataclasses.fields(self)
-        }
+        return {field.name: _as_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     def check(self, image_shape: tuple[int, int, int], num_classes: int, target: int) -> None:
         """Raises ValueError, naming the parameter, when the attack does not fit the images or the classes."""
@@ -140,6 +137,10 @@ class AttackEntry:
     description: str
     source: str
     presets: Mapping[str, Mapping[str, Any]]
+
+
+def _as_json(value: Any) -> Any:
+    return [_as_json(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _check_images(images: Tensor) -> None:

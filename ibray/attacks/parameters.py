@@ -34,5 +34,12 @@ def choice(attack: str, key: str, value: Any, allowed: Sequence[str]) -> str:
     return value
 
 
+def sequence(attack: str, key: str, value: Any, of: str, *, length: int | None = None) -> tuple[Any, ...]:
+    """A list or tuple of ``length`` values, or of at least one; ``of`` says in the message what they are."""
+    if not isinstance(value, list | tuple) or not value or (length is not None and len(value) != length):
+        raise _wrong(attack, key, f"a list of {of}", value)
+    return tuple(value)
+
+
 def _wrong(attack: str, key: str, expected: str, value: Any) -> UserError:
     return UserError(f"attack '{attack}': {key}: expected {expected}, got {value!r} ({type(value).__name__})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ibray.attacks import badnets, blend, none
+from ibray.attacks import badnets, blend, ftrojan, none, wanet
 from ibray.attacks.base import Attack, AttackEntry
 from ibray.errors import UserError
 from ibray.registry import Registry, what_there_is
@@ -16,6 +16,8 @@ ATTACKS: Registry[AttackEntry] = Registry(
         "none": none.ENTRY,
         "badnets": badnets.ENTRY,
         "blend": blend.ENTRY,
+        "wanet": wanet.ENTRY,
+        "ftrojan": ftrojan.ENTRY,
     },
 )
 

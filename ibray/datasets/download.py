@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,11 +22,13 @@ def downloading(name: str) -> Iterator[None]:
     try:
         yield
     # URLError and a full disk are OSError; torchvision reports a wrong checksum as RuntimeError.
-    except (OSError, EOFError, RuntimeError, http.client.HTTPException, tarfile.TarError) as error:
+    except (
+        OSError, EOFError, RuntimeError, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
+        problem = " ".join(f"{type(error).__name__}: {error}".split())  # some of torchvision's span several lines
         raise UserError(
-            f"could not download dataset '{name}' ({type(error).__name__}: {error}). On a machine without "
-            f"network, "
-            f"bring it as a file with uint8 arrays train_x, test_x (N,H,W,C) and labels train_y, test_y: "
+            f"could not download dataset '{name}' ({problem}). On a machine without network, bring it as a "
+            f"file with uint8 arrays train_x, test_x (N,H,W,C) and labels train_y, test_y: "
             f"ibray data import {name} FILE.npz"
         ) from error
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,17 +11,26 @@ from torch import nn
 
 from ibray.errors import UserError
 from ibray.models.resnet import NoisyResNet
+from ibray.models.small_cnn import NoisySmallCNN
+from ibray.models.vgg import NoisyVGG
+from ibray.models.vit import TOKENS, NoisyViT, vit_problem
 from ibray.registry import Registry, what_there_is
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """``build(num_classes=..., sigma=..., **defaults)`` is the network; ``defaults`` are what can be set."""
+    """``build(num_classes=..., sigma=..., **defaults)`` is the network; ``defaults`` are what can be set.
+
+    choices: the allowed values of every parameter that is a string. problem: given all parameters, each of the
+    right type, says which of them do not go together, or None.
+    """
 
     build: Callable[..., nn.Module]
     description: str
     source: str
     defaults: Mapping[str, Any]
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    problem: Callable[[Mapping[str, Any]], str | None] = lambda params: None
 
 
 _RESNET_SOURCE = "He et al., CVPR 2016; noise as in Goldfeld et al., ICML 2019, and arXiv 2511.21923"
@@ -35,6 +44,12 @@ MODELS: Registry[ModelEntry] = Registry(
             source=_RESNET_SOURCE,
             defaults={"width": 64, "blocks": (2, 2, 2, 2), "noise_stem": True},
         ),
+        "resnet34": ModelEntry(
+            build=NoisyResNet,
+            description="noisy ResNet-34 for small images, 21.3 M parameters, T of 512",
+            source=_RESNET_SOURCE,
+            defaults={"width": 64, "blocks": (3, 4, 6, 3), "noise_stem": True},
+        ),
         "resnet10_16": ModelEntry(
             build=NoisyResNet,
             description="one block a stage at a quarter of the width, 0.3 M parameters, T of 128",
@@ -46,6 +61,26 @@ MODELS: Registry[ModelEntry] = Registry(
             description="one block a stage at an eighth of the width, 0.08 M parameters, T of 64: for CPUs",
             source=_RESNET_SOURCE,
             defaults={"width": 8, "blocks": (1, 1, 1, 1), "noise_stem": True},
+        ),
+        "vgg16": ModelEntry(
+            build=NoisyVGG,
+            description="noisy VGG-16 with batch norm for small images, 14.7 M parameters, T of 512; the paper's",
+            source="Simonyan and Zisserman, ICLR 2015; noise as in arXiv 2511.21923",
+            defaults={"width": 64, "blocks": (2, 2, 3, 3, 3)},
+        ),
+        "vit_tiny": ModelEntry(
+            build=NoisyViT,
+            description="noisy vision transformer on 4x4 patches, 5.4 M parameters, T of 192: class or mean token",
+            source="Dosovitskiy et al., ICLR 2021; Touvron et al., ICML 2021 (DeiT-Ti)",
+            defaults={"width": 192, "depth": 12, "heads": 3, "patch": 4, "image_size": 32, "token": "class"},
+            choices={"token": TOKENS},
+            problem=vit_problem,
+        ),
+        "small_cnn": ModelEntry(
+            build=NoisySmallCNN,
+            description="three convolutions, 0.02 M parameters, T of 64: for quick tests",
+            source="ibray",
+            defaults={"width": 16},
         ),
     },
 )
@@ -74,15 +109,20 @@ def resolve_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in params.items():
         if key not in entry.defaults:
             raise UserError(f"architecture '{name}' has no parameter '{key}': {what_there_is(key, entry.defaults)}")
-        problem = _problem(entry.defaults[key], value)
+        problem = _problem(entry.defaults[key], value, entry.choices.get(key, ()))
         if problem:
             raise UserError(f"architecture '{name}': {key}: expected {problem}, got {value!r}")
     merged = {**entry.defaults, **params}
+    problem = entry.problem(merged)
+    if problem:
+        raise UserError(f"architecture '{name}': {problem}")
     return {key: list(value) if isinstance(value, tuple) else value for key, value in merged.items()}
 
 
-def _problem(default: Any, value: Any) -> str | None:
+def _problem(default: Any, value: Any, choices: tuple[str, ...]) -> str | None:
     """What ``value`` should have been, judged by the type of the default; None when it is right."""
+    if isinstance(default, str):
+        return None if isinstance(value, str) and value in choices else f"one of {', '.join(choices)}"
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
     if isinstance(default, int):

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
 import urllib.error
@@ -157,8 +158,9 @@ def test_available_tells_the_status(copy, npz):
     import_npz("cifar10", npz(), data_dir=copy)
     found = {entry.name: entry for entry in available(copy)}
     assert {name: entry.status for name, entry in found.items()} == {
-        "digits": "embedded", "digits16": "embedded", "cifar10": "imported", "svhn": "downloadable",
-        "broken": "damaged", "mine": "imported",
+        "digits": "embedded", "digits16": "embedded", "cifar10": "imported", "cifar100": "downloadable",
+        "svhn": "downloadable", "gtsrb": "downloadable", "fashion_mnist": "downloadable", "broken": "damaged",
+        "mine": "imported",
     }  # fmt: skip
     assert (found["mine"].image_shape, found["mine"].num_classes, found["mine"].train_images) == (
         (3, 8, 8),
@@ -393,7 +395,7 @@ def test_wrong_class_names_are_refused(tmp_path, npz, names):
 # --- downloads ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+@pytest.mark.parametrize("name", [name for name, entry in DATASETS.items() if entry.downloads])
 def test_without_network_the_way_round_is_named(tmp_path, monkeypatch, name):
     def offline(*args, **kwargs):
         raise urllib.error.URLError("no network")
@@ -434,30 +436,113 @@ def test_svhn_is_balanced_and_its_ten_is_zero(tmp_path, monkeypatch):
     )
 
 
-def test_cifar10_reads_the_published_batches(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "official_name", "label_key", "classes", "batches"),
+    [("cifar10", "CIFAR10", "labels", 10, 5), ("cifar100", "CIFAR100", "fine_labels", 100, 1)],
+)
+def test_cifar_reads_the_published_batches(tmp_path, monkeypatch, name, official_name, label_key, classes, batches):
+    """Pickled dictionaries of N,3072 bytes, all of red first; CIFAR-100 also has coarse labels, which stay unused."""
     from ibray.compat import import_torchvision
 
     rng = np.random.default_rng(0)
-    official = import_torchvision("datasets").CIFAR10
-    batches = {}
+    official = getattr(import_torchvision("datasets"), official_name)
+    written = {}
 
     def write(self):
         folder = Path(self.root) / self.base_folder
         folder.mkdir(exist_ok=True)
-        for name, _ in self.train_list + self.test_list:
-            if name not in batches:
-                batches[name] = {
-                    "data": rng.integers(0, 256, (20, 3072), dtype=np.uint8),
-                    "labels": [i % 10 for i in range(20)],
+        for file, _ in self.train_list + self.test_list:
+            if file not in written:
+                written[file] = {
+                    "data": rng.integers(0, 256, (2 * classes, 3072), dtype=np.uint8),
+                    label_key: [i % classes for i in range(2 * classes)],
+                    "coarse_labels": [0] * (2 * classes),
                 }
-            (folder / name).write_bytes(pickle.dumps(batches[name]))
-        (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": []}))
+            (folder / file).write_bytes(pickle.dumps(written[file]))
+        key = {"cifar10": "label_names", "cifar100": "fine_label_names"}[name]
+        (folder / self.meta["filename"]).write_bytes(pickle.dumps({key: []}))
 
     monkeypatch.setattr(official, "download", write)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *args: True)
-    images = load_dataset("cifar10", data_dir=tmp_path)
-    assert len(images.train_y) == 100 and len(images.test_y) == 20
-    assert (images.train_x[20:40].reshape(20, -1) == batches["data_batch_2"]["data"]).all()
+    images = load_dataset(name, data_dir=tmp_path)
+    assert len(images.train_y) == 2 * classes * batches and len(images.test_y) == 2 * classes
+    assert images.train_y.tolist() == [i % classes for i in range(2 * classes)] * batches
+    assert images.class_names == DATASETS[name].class_names and images.num_classes == classes
+    files = [file for file, _ in official.train_list]
+    assert (images.train_x.reshape(-1, 3072) == np.concatenate([written[file]["data"] for file in files])).all()
+
+
+def test_cifar100_names_are_in_the_order_of_its_labels():
+    """The files number the names alphabetically."""
+    names = DATASETS["cifar100"].class_names
+    assert len(set(names)) == 100 and list(names) == sorted(names)
+
+
+def test_fashion_mnist_is_padded_not_scaled(tmp_path, monkeypatch):
+    """On idx files as published: magic number, sizes (big-endian), bytes."""
+    from ibray.compat import import_torchvision
+
+    rng = np.random.default_rng(0)
+    official = import_torchvision("datasets").FashionMNIST
+    small = {"train": rng.integers(0, 256, (30, 28, 28), dtype=np.uint8)}
+    small["t10k"] = small["train"][:20][::-1]
+
+    def write(self):
+        folder = Path(self.raw_folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for split, x in small.items():
+            y = (np.arange(len(x)) % 10).astype(np.uint8)
+            (folder / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 0x803, *x.shape) + x.tobytes())
+            (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, len(y)) + y.tobytes())
+
+    monkeypatch.setattr(official, "download", write)
+    images = load_dataset("fashion_mnist", data_dir=tmp_path)
+    assert images.image_shape == (3, 32, 32) and list(images.class_names) == official.classes
+    assert images.train_y.tolist() == [i % 10 for i in range(30)] and len(images.test_y) == 20
+    for channel in range(3):
+        assert (images.train_x[:, channel, 2:-2, 2:-2] == small["train"]).all()
+        assert (images.test_x[:, channel, 2:-2, 2:-2] == small["t10k"]).all()
+    border = np.ones((32, 32), dtype=bool)
+    border[2:-2, 2:-2] = False
+    assert (images.train_x[:, :, border] == 0).all()
+
+
+def test_gtsrb_is_resized_with_antialiasing(tmp_path, monkeypatch):
+    """On files as published: a folder of .ppm images per training class, one for the test and a table of its labels."""
+    import torch
+    from PIL import Image
+
+    from ibray.compat import import_torchvision
+
+    rng = np.random.default_rng(0)
+    official = import_torchvision("datasets").GTSRB
+    shapes = [(15, 15), (32, 32), (64, 96), (250, 233)]  # height, width
+    pictures = [rng.integers(0, 256, (*shapes[i % 4], 3), dtype=np.uint8) for i in range(43)]
+
+    def write(self):
+        root = Path(self._base_folder)
+        test = root / "GTSRB" / "Final_Test" / "Images"
+        test.mkdir(parents=True, exist_ok=True)
+        rows = ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
+        for i, picture in enumerate(pictures):
+            folder = root / "GTSRB" / "Training" / f"{i:05d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / "00000_00000.ppm")
+            (folder / f"GT-{i:05d}.csv").write_text("not an image")
+            Image.fromarray(picture).save(test / f"{i:05d}.ppm")
+            rows.append(f"{i:05d}.ppm;{picture.shape[1]};{picture.shape[0]};5;6;48;49;{42 - i}")
+        (root / "GT-final_test.csv").write_text("\n".join(rows) + "\n")
+
+    monkeypatch.setattr(official, "download", write)
+    images = load_dataset("gtsrb", data_dir=tmp_path)
+    assert images.image_shape == (3, 32, 32) and images.num_classes == len(set(images.class_names)) == 43
+    assert images.train_y.tolist() == list(range(43)) and images.test_y.tolist() == list(range(42, -1, -1))
+    assert (images.train_x == images.test_x).all()
+    assert (images.train_x[1] == pictures[1].transpose(2, 0, 1)).all()  # 32x32 already: left as it is
+    for i, picture in enumerate(pictures):
+        large = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+        expected = torch.nn.functional.interpolate(large, size=(32, 32), mode="bilinear", antialias=True)
+        assert np.abs(images.train_x[i] - expected[0].numpy()).max() <= 1.5  # two roundings: across, then down
 
 
 @pytest.mark.skipif(not REAL_CIFAR.is_dir(), reason="the directory in IBRAY_DATA has no cifar10")

@@ -1,0 +1,32 @@
+"""CIFAR-100 through torchvision, with its 100 fine labels."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ibray.datasets.base import DatasetEntry
+from ibray.datasets.cifar import load_cifar
+
+# The fine labels number the names in alphabetical order.
+CLASS_NAMES = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest",
+    "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion", "lizard",
+    "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange", "orchid",
+    "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine", "possum",
+    "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper",
+    "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone",
+    "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
+    "woman", "worm",
+)  # fmt: skip
+SOURCE = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; through torchvision"
+
+CIFAR100 = DatasetEntry(
+    description="60,000 photographs of a hundred kinds of object",
+    source=SOURCE,
+    image_shape=(3, 32, 32),
+    class_names=CLASS_NAMES,
+    downloads=True,
+    load=partial(load_cifar, name="cifar100", torchvision_name="CIFAR100", class_names=CLASS_NAMES, source=SOURCE),
+)
