@@ -105,26 +105,34 @@ def start_store(database: Path) -> tuple[StoreProxy, str]:
     return StoreProxy(actor.remote(str(database.resolve()))), name
 
 
-def trial_resources(spec: SweepSpec) -> dict[str, PlacementGroupFactory]:
-    """What a trial of each stage reserves; without a GPU in the cluster, CPUs alone.
+def trial_resources(spec: SweepSpec, is_cluster: bool) -> dict[str, PlacementGroupFactory]:
+    """What a trial of each stage reserves; where there are CPUs but no GPU, CPUs alone.
+
+    On a cluster a trial that fits no node is left to the autoscaler, which may bring a larger one.
 
     Raises:
-        UserError: no node of the cluster is large enough for one trial.
+        UserError: this machine is not large enough for one trial.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     has_gpu = any(node.get("GPU", 0) for node in nodes)
     bundles = {}
     for stage in STAGES:
         asked: Resources = getattr(spec.resources, stage)
-        bundle = {"CPU": asked.cpu, "GPU": asked.gpu if has_gpu else 0}
-        if not any(all(node.get(kind, 0) >= amount for kind, amount in bundle.items()) for node in nodes):
+        bundle = {"CPU": asked.cpu, "GPU": asked.gpu}
+        if not has_gpu and _fits({"CPU": asked.cpu}, nodes):
+            bundle["GPU"] = 0
+        if not is_cluster and not _fits(bundle, nodes):
             largest = {kind: max(node.get(kind, 0) for node in nodes) for kind in bundle}
             raise UserError(
-                f"resources.{stage}: a trial asks for {_amounts(bundle)}, but the largest node has "
-                f"{_amounts(largest)}; lower resources.{stage}.cpu or .gpu"
+                f"resources.{stage}: a trial asks for {_amounts(bundle)}, but this machine has {_amounts(largest)}; "
+                f"lower resources.{stage}.cpu or .gpu"
             )
         bundles[stage] = PlacementGroupFactory([{kind: amount for kind, amount in bundle.items() if amount}])
     return bundles
+
+
+def _fits(bundle: dict[str, float], nodes: list[dict[str, float]]) -> bool:
+    return any(all(node.get(kind, 0) >= amount for kind, amount in bundle.items()) for node in nodes)
 
 
 def _amounts(bundle: dict[str, float]) -> str:
@@ -145,7 +153,7 @@ def run_on_ray(
 ) -> None:
     """Run tasks and whatever they make possible as trials of one Tune run."""
     tasks = list(tasks)
-    resources = trial_resources(spec)
+    resources = trial_resources(spec, is_cluster)
     settings = {"out": str(out.resolve()), "data_dir": data_dir and str(data_dir.resolve()), "store": store_name}
 
     def trial(config: dict[str, Any]) -> None:
