@@ -30,7 +30,7 @@ app.add_typer(data_app, name="data")
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's output directory.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="IBRAY_DATA", help="Dataset cache. [default: ~/.cache/ibray/data]"),
+    typer.Option("--data-dir", envvar="IBRAY_DATA", help="Dataset cache (default: ~/.cache/ibray/data)."),
 ]
 
 EXIT_FAILED_CELLS = 1
@@ -66,8 +66,8 @@ def _root(
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, for example sweeps/quickstart.yaml.")],
-    out: Annotated[Path | None, typer.Option(help="Output directory. [default: results/NAME]")] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:6379. [default: start one]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output directory (default: results/NAME).")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:6379 (default: start one here).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show cells and what is missing; write nothing.")] = False,
     inline: Annotated[bool, typer.Option("--inline", help="One task after another, without Ray.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
