@@ -67,7 +67,7 @@ def _root(
 def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, for example sweeps/quickstart.yaml.")],
     out: Annotated[Path | None, typer.Option(help="Output directory (default: results/NAME).")] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:6379 (default: start one here).")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto or HOST:6379 (default: none).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show cells and what is missing; write nothing.")] = False,
     inline: Annotated[bool, typer.Option("--inline", help="One task after another, without Ray.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
