@@ -113,16 +113,16 @@ def sweep(
         print(build_report(out))
     else:
         print(outcome.database)
-    if outcome.failed:
+    if outcome.missing:
         raise typer.Exit(EXIT_FAILED_CELLS)
 
 
 def _say_outcome(console: Console, outcome: Any) -> None:
-    if not outcome.ran:
+    if not outcome.to_do:
         console.print(f"Nothing to do: all {outcome.planned} tasks of {outcome.cells} cells are done.")
         return
-    done = f"{outcome.ran - outcome.failed} of {outcome.ran} tasks done, {outcome.cells} cells in the grid."
-    console.print(f"{done} {outcome.failed} failed: the reasons are in the report." if outcome.failed else done)
+    done = f"{outcome.to_do - outcome.missing} of {outcome.to_do} tasks done, {outcome.cells} cells in the grid."
+    console.print(f"{done} {outcome.missing} failed: the reasons are in the report." if outcome.missing else done)
 
 
 @app.command()

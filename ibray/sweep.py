@@ -46,13 +46,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a sweep: where the numbers are, and how many units of work there were, ran and failed."""
+    """What came of a sweep: where the numbers are, how many tasks its grid has, were to do, and are still missing."""
 
     database: Path
     cells: int
     planned: int
-    ran: int
-    failed: int
+    to_do: int
+    missing: int
 
 
 def run_sweep(spec: SweepSpec, out: Path, **options: Any) -> Path:
@@ -89,7 +89,7 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
             finally:
                 release_running(database)
         _remove_checkpoints(out, cells, left)
-    return Outcome(database, len(cells), len(tasks), len(missing), len(progress.failures))
+    return Outcome(database, len(cells), len(tasks), len(missing), len(left))
 
 
 def _run_until_done(
