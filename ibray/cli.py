@@ -242,21 +242,15 @@ def data_import(
 
 
 def _console(**settings: Any) -> Console:
-    from rich.console import Console
+    from ibray.terminal import console
 
-    console = Console(highlight=False, markup=False, **settings)
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has no width: do not cut its lines at 80
-    return console
+    return console(**settings)
 
 
 def _table(*columns: str) -> Table:
-    from rich.table import Table
+    from ibray.terminal import plain_table
 
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+    return plain_table(*columns)
 
 
 def _settings(values: Any) -> str:

@@ -6,13 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from ibray.datasets import available
 from ibray.plan import missing_tasks
 from ibray.preflight import check_cells
 from ibray.spec import SweepSpec
 from ibray.stages import plan_tasks
+from ibray.terminal import plain_table
 from ibray.workspace import DATABASE, check_output
 
 
@@ -28,7 +28,7 @@ def print_plan(spec: SweepSpec, out: Path, data_dir: Path | None, console: Conso
     missing_per_run = Counter(task.cell.run_id for task in missing)
     per_run = Counter(task.cell.run_id for task in tasks)
     columns = ("run id", "dataset", "attack", "ratio", "target", "architecture", "sigma", "seed", "missing")
-    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = plain_table(*columns)
     for cell in cells:
         left = f"{missing_per_run[cell.run_id]} of {per_run[cell.run_id]}"
         values = (

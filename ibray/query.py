@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import duckdb
 from rich.console import Console
-from rich.table import Table
 
 from analysis import db
 from ibray.errors import UserError
+from ibray.terminal import frame_table
 
 FORMATS = ("table", "csv", "json")
 
@@ -36,15 +35,4 @@ def print_query(directory: Path, query: str, output: str, console: Console) -> N
     elif output == "json":
         print(frame.to_json(orient="records", date_format="iso"))
     else:
-        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-        for name, kind in frame.dtypes.items():
-            table.add_column(str(name), justify="right" if kind.kind in "iuf" else "left", overflow="fold")
-        for row in frame.itertuples(index=False):
-            table.add_row(*(_cell(value) for value in row))
-        console.print(table)
-
-
-def _cell(value: object) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        console.print(frame_table(frame))

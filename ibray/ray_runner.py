@@ -190,7 +190,7 @@ def _trials_in_advance(spec: SweepSpec, is_cluster: bool) -> int:
     Few, so that the estimates of a snapshot go before the next training; on a cluster enough for its autoscaler to
     see that there is work for more nodes.
     """
-    at_once = ray.cluster_resources().get("CPU", 0) / min(spec.resources.train.cpu, spec.resources.mi.cpu)
+    at_once = ray.cluster_resources().get("CPU", 0) / min(asked.cpu for _, asked in spec.resources)
     return max(16 if is_cluster else 1, int(at_once / 4))
 
 

@@ -11,6 +11,16 @@ from ibray.errors import UserError
 T = TypeVar("T")
 
 
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """The nearest of the names as a question with a space behind it, or nothing when none is near.
+
+    >>> did_you_mean("gren", ["red", "green"])
+    "did you mean 'green'? "
+    """
+    close = get_close_matches(str(name), list(names), n=1, cutoff=0.7)
+    return f"did you mean '{close[0]}'? " if close else ""
+
+
 def what_there_is(name: object, allowed: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest one that exists, if any is near, and all of them.
 
@@ -18,9 +28,7 @@ def what_there_is(name: object, allowed: Iterable[str]) -> str:
     "did you mean 'green'? There are: red, green"
     """
     names = list(allowed)
-    close = get_close_matches(str(name), names, n=1, cutoff=0.7)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}There are: {', '.join(names) or 'none'}"
+    return f"{did_you_mean(name, names)}There are: {', '.join(names) or 'none'}"
 
 
 class Registry(Mapping[str, T], Generic[T]):

@@ -305,19 +305,26 @@ class SweepSpec(_Strict):
         return list(kept.values())
 
     def _product(self, axes: Mapping[str, list[Any]]) -> Iterator[Cell]:
-        names = ("dataset", "attack", "target_class", "architecture", "sigma", "seed")
-        for dataset, attack, target, architecture, sigma, seed in itertools.product(*(axes[name] for name in names)):
-            choice = attack.resolve()
-            for ratio in [0.0] if choice.name == "none" else attack.poison_ratio or axes["poison_ratio"]:
+        datasets = [DatasetChoice(**entry.model_dump()) for entry in axes["dataset"]]
+        attacks = [
+            (entry.resolve(), [0.0] if entry.name == "none" else entry.poison_ratio or axes["poison_ratio"])
+            for entry in axes["attack"]
+        ]
+        architectures = [entry.resolve() for entry in axes["architecture"]]
+        training = TrainingSettings(**self.training.model_dump(exclude={"snapshots", "compile"}))
+        for dataset, (attack, ratios), target, architecture, sigma, seed in itertools.product(
+            datasets, attacks, axes["target_class"], architectures, axes["sigma"], axes["seed"]
+        ):
+            for ratio in ratios:
                 cell = Cell(
-                    dataset=DatasetChoice(**dataset.model_dump()),
-                    attack=choice,
+                    dataset=dataset,
+                    attack=attack,
                     poison_ratio=ratio,
                     target_class=target,
-                    architecture=architecture.resolve(),
+                    architecture=architecture,
                     sigma=sigma,
                     seed=seed,
-                    training=TrainingSettings(**self.training.model_dump(exclude={"snapshots", "compile"})),
+                    training=training,
                 )
                 yield self._overridden(cell)
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from analysis import db
 from ibray.store import now
+from ibray.terminal import frame_table
 from ibray.workspace import is_locked
 
 COUNTS = """
@@ -43,11 +43,12 @@ def print_status(directory: Path, console: Console, *, as_json: bool = False) ->
         records = {name: json.loads(frame.to_json(orient="records")) for name, frame in tables.items()}
         print(json.dumps({**facts, **records}))
         return
+    shown = stages.drop(columns="done_now").rename(columns={"mean_seconds": "mean seconds"})
     console.print(f"{directory}: {_state(is_running, runs, elapsed, seconds_left)}")
-    console.print(_grid(stages.drop(columns="done_now").rename(columns={"mean_seconds": "mean seconds"})))
+    console.print(frame_table(shown, digits=3))
     if len(errors):
         console.print("\nLast errors:")
-        console.print(_grid(errors))
+        console.print(frame_table(errors, digits=3))
 
 
 def _seconds_left(stages, elapsed: float) -> float | None:
@@ -70,12 +71,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _grid(frame) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name, kind in frame.dtypes.items():
-        table.add_column(str(name), justify="right" if kind.kind in "iuf" else "left")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
-    return table

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from ibray.datasets.base import DatasetEntry
-from ibray.datasets.cifar import load_cifar
+from ibray.datasets.cifar import cifar_entry
 
 # The fine labels number the names in alphabetical order.
 CLASS_NAMES = (
@@ -20,13 +17,10 @@ CLASS_NAMES = (
     "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
     "woman", "worm",
 )  # fmt: skip
-SOURCE = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; through torchvision"
 
-CIFAR100 = DatasetEntry(
+CIFAR100 = cifar_entry(
+    name="cifar100",
+    torchvision_name="CIFAR100",
     description="60,000 photographs of a hundred kinds of object",
-    source=SOURCE,
-    image_shape=(3, 32, 32),
     class_names=CLASS_NAMES,
-    downloads=True,
-    load=partial(load_cifar, name="cifar100", torchvision_name="CIFAR100", class_names=CLASS_NAMES, source=SOURCE),
 )

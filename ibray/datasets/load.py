@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from ibray.datasets.cache import ARRAYS, build, check_name, open_set, read_manif
 from ibray.datasets.registry import DATASETS
 from ibray.datasets.subsample import balanced_indices
 from ibray.errors import UserError
+from ibray.registry import did_you_mean
 
 Status = Literal["embedded", "cached", "downloadable", "imported", "damaged"]
 
@@ -134,10 +134,8 @@ def _describe(name: str, directory: Path) -> AvailableDataset:
 
 def _unknown(name: str, root: Path) -> UserError:
     imported = _imported(root)
-    close = get_close_matches(name, [*DATASETS, *imported], n=1)
     return UserError(
-        f"unknown dataset '{name}'"
-        + (f": did you mean '{close[0]}'?" if close else ".")
-        + f" Built in: {', '.join(DATASETS)}. Imported: {', '.join(imported) or 'none'} (in {root}). "
+        f"unknown dataset '{name}': {did_you_mean(name, [*DATASETS, *imported])}"
+        f"Built in: {', '.join(DATASETS)}. Imported: {', '.join(imported) or 'none'} (in {root}). "
         f"Bring in your own with: ibray data import {name} FILE.npz"
     )

@@ -20,8 +20,9 @@ def plan_tasks(spec: SweepSpec, cells: Iterable[Cell]) -> list[Task]:
     """Every unit of every stage of every cell, in the order of the grid."""
     options = {"train": {"compile": spec.training.compile}}
     return [
-        Task(cell, name, unit, stage.settings(spec, cell), options.get(name, {}))
+        Task(cell, name, unit, settings, options.get(name, {}))
         for cell in cells
         for name, stage in STAGES.items()
+        for settings in [stage.settings(spec, cell)]  # once, however many units
         for unit in stage.units(spec, cell)
     ]
