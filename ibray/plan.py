@@ -68,9 +68,9 @@ def release_running(database: Path) -> None:
     """After an interruption: nothing runs any more, so nothing says it does."""
     with connect(database) as con:
         con.begin()
-        runs = {run_id for (run_id,) in con.execute("SELECT run_id FROM stages WHERE status = 'running'").fetchall()}
         con.execute("UPDATE stages SET status = 'queued' WHERE status = 'running'")
-        refresh_runs(con, runs)
+        # A half-done run counts as running for as long as the sweep does.
+        con.execute("UPDATE runs SET status = 'queued' WHERE status = 'running'")
         con.commit()
 
 

@@ -168,6 +168,7 @@ def test_after_an_interruption_nothing_runs(sweep, tiny):
     sweep.mark("running", tasks[1:2])
     release_running(sweep.database)
     assert sweep.query("SELECT status, count(*) FROM stages GROUP BY 1 ORDER BY 1") == [("done", 1), ("queued", 5)]
+    assert sweep.query("SELECT DISTINCT status FROM runs") == [("queued",)]
 
 
 def test_after_an_interruption_of_its_first_stage_a_run_is_queued(sweep, tiny):

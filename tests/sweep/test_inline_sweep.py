@@ -92,7 +92,9 @@ def test_an_interrupted_sweep_goes_on_and_gives_the_same_rows(sweep, tiny, tmp_p
     monkeypatch.setattr(Snapshots, "save", interrupt_at_second_snapshot)
     with pytest.raises(KeyboardInterrupt):
         sweep(spec)
-    assert query(tmp_path / "out" / "results.duckdb", "SELECT count(*) FROM stages WHERE status = 'running'") == [(0,)]
+    for table in ("stages", "runs"):
+        running = f"SELECT count(*) FROM {table} WHERE status = 'running'"
+        assert query(tmp_path / "out" / "results.duckdb", running) == [(0,)]
     database = sweep(spec)
     assert numbers(database) == undisturbed
     assert doubled(database) == {}
