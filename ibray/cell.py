@@ -13,6 +13,12 @@ from ibray.models import resolve_params
 # Raise it when a change of code changes the numbers of a cell: old rows then stay what they were.
 CELL_VERSION = 1
 
+# Settings younger than version 1. At these values they change no number, so a cell keeps the id it had before them.
+NEUTRAL = {
+    "attack": {"label_policy": "all_to_one", "source_classes": [], "cross_ratio": 0.0},
+    "training": {"adversarial_epsilon": 0.0},
+}
+
 
 def canonical_json(value: Any) -> str:
     """The one spelling of a JSON value that is hashed: sorted keys, no spaces, no NaN."""
@@ -22,6 +28,10 @@ def canonical_json(value: Any) -> str:
 def short_hash(value: Any) -> str:
     """First 16 hex digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def _without(settings: dict[str, Any], neutral: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in neutral or value != neutral[key]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +70,8 @@ class TrainingSettings:
     """The paper's recipe (section V-A): SGD on cross-entropy, learning rate halved on a plateau.
 
     lr is the paper's 0.01; the released code has 0.1. The paper does not say which loss the plateau
-    scheduler watches: `plateau_metric` makes the choice explicit.
+    scheduler watches: `plateau_metric` makes the choice explicit. `adversarial_epsilon` above 0 trains on images
+    perturbed by L-inf PGD of that radius, in units of the values 0..255 (Madry et al., arXiv 1706.06083).
     """
 
     epochs: int = 120
@@ -72,6 +83,7 @@ class TrainingSettings:
     plateau_patience: int = 5
     plateau_metric: str = "train_loss"
     precision: str = "float32"
+    adversarial_epsilon: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +101,11 @@ class Cell:
 
     @cached_property
     def run_id(self) -> str:
-        """First 16 hex digits of SHA-256 over the cell and CELL_VERSION."""
-        return short_hash({"version": CELL_VERSION, **self.to_dict()})
+        """First 16 hex digits of SHA-256 over the cell and CELL_VERSION, without what is NEUTRAL."""
+        cell = self.to_dict()
+        cell["attack"]["params"] = _without(cell["attack"]["params"], NEUTRAL["attack"])
+        cell["training"] = _without(cell["training"], NEUTRAL["training"])
+        return short_hash({"version": CELL_VERSION, **cell})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `Cell.from_dict` turns it back."""

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibray.stages import STAGES
-from ibray.stages.base import Task
+from ibray.stages.base import Need, Task
 
 if TYPE_CHECKING:
     from ibray.execute import Sink
     from ibray.progress import Progress
-
-Need = tuple[str, str, int]  # run id, stage, unit
 
 
 class Frontier:
@@ -28,16 +26,22 @@ class Frontier:
     def __init__(self, tasks: Iterable[Task], out: Path):
         self._rank = {name: -position for position, name in enumerate(STAGES)}
         self._ready: list[tuple[int, int, Task]] = []
-        self._waiting: dict[Need, list[tuple[int, Task]]] = defaultdict(list)
+        self._tasks = list(tasks)
+        self._unmet: dict[int, set[Need]] = {}  # position of a waiting task -> what it waits for
+        self._waiting: dict[Need, list[int]] = defaultdict(list)
         self.running: dict[object, Task] = {}
-        for position, task in enumerate(tasks):
-            need = STAGES[task.stage].needs(task.unit)
-            if need is None or STAGES[need[0]].has_artifact(out, task.cell.run_id, need[1]):
-                self._push(position, task)
-            else:
-                self._waiting[task.cell.run_id, *need].append((position, task))
+        for position, task in enumerate(self._tasks):
+            needs = set(STAGES[task.stage].needs(task))
+            unmet = {need for need in needs if not STAGES[need.stage].has_artifact(out, need.run_id, need.unit)}
+            if not unmet:
+                self._push(position)
+                continue
+            self._unmet[position] = unmet
+            for need in unmet:
+                self._waiting[need].append(position)
 
-    def _push(self, position: int, task: Task) -> None:
+    def _push(self, position: int) -> None:
+        task = self._tasks[position]
         heapq.heappush(self._ready, (self._rank[task.stage], position, task))
 
     def take(self, handle: object) -> Task | None:
@@ -49,17 +53,28 @@ class Frontier:
 
     def artifact_ready(self, task: Task, unit: int) -> None:
         """An artifact of this task's stage is on disk: the tasks that waited for it may start."""
-        for position, waiting in self._waiting.pop((task.cell.run_id, task.stage, unit), []):
-            self._push(position, waiting)
+        need = Need(task.cell.run_id, task.stage, unit)
+        for position in self._waiting.pop(need, []):
+            if position in self._unmet:
+                self._unmet[position].discard(need)
+                if not self._unmet[position]:
+                    del self._unmet[position]
+                    self._push(position)
 
     def ended(self, handle: object) -> Task:
         """A task is over, well or badly."""
         return self.running.pop(handle)
 
     def give_up_on(self, task: Task) -> list[Task]:
-        """A task failed for good: returns the tasks that waited for it and will not run."""
-        lost = [need for need in self._waiting if need[:2] == (task.cell.run_id, task.stage)]
-        return [waiting for need in lost for _, waiting in self._waiting.pop(need)]
+        """A task failed for good: returns the tasks that waited for it, or for one of these, and will not run."""
+        needs = [need for need in self._waiting if need[:2] == (task.cell.run_id, task.stage)]
+        positions = [position for need in needs for position in self._waiting.pop(need) if position in self._unmet]
+        lost = []
+        for position in sorted(set(positions)):
+            del self._unmet[position]
+            waiting = self._tasks[position]
+            lost += [waiting, *self.give_up_on(waiting)]
+        return lost
 
     @property
     def is_empty(self) -> bool:
@@ -72,5 +87,6 @@ def give_up(task: Task, reason: str, frontier: Frontier, store: Sink, progress: 
     store.lost(task.key, reason)
     progress.failed(task, reason)
     for lost in frontier.give_up_on(task):
-        store.fail(lost.key, f"not run: stage '{task.stage}' of the same run failed")
+        whose = "of the same run" if lost.cell.run_id == task.cell.run_id else f"({task.cell}) that it needs"
+        store.fail(lost.key, f"not run: stage '{task.stage}' {whose} failed")
         progress.failed(lost, None)

@@ -17,6 +17,7 @@ from ibray.provenance import git_state
 from ibray.stages import STAGES
 from ibray.stages.base import Task
 from ibray.store import KEYS, connect, refresh_runs
+from ibray.surrogate import surrogate_cell
 
 STAGE_COLUMNS = KEYS["stages"]
 
@@ -30,14 +31,17 @@ def missing_tasks(database: Path, tasks: Iterable[Task], out: Path) -> list[Task
             "SELECT run_id, stage, unit, settings FROM planned "
             "ANTI JOIN (FROM stages WHERE status = 'done') USING (run_id, stage, unit, settings)"
         ).fetchall()
-    missing = set(rows)
-    needed = {
-        (run_id, *need) for run_id, stage, unit, _ in rows if (need := STAGES[stage].needs(unit)) is not None
-    }
-    gone = {
-        (run_id, stage) for run_id, stage, unit in needed if not STAGES[stage].has_artifact(out, run_id, unit)
-    }
-    return [task for key, task in by_key.items() if _row(key) in missing or (key.run_id, key.stage) in gone]
+    missing = {tuple(row) for row in rows}
+    producers: dict[tuple[str, str], list[Task]] = {}
+    for task in by_key.values():
+        producers.setdefault((task.cell.run_id, task.stage), []).append(task)
+    looking = [task for key, task in by_key.items() if _row(key) in missing]
+    while looking:  # what is done again may need what is gone as well
+        needs = {need for task in looking for need in STAGES[task.stage].needs(task)}
+        gone = {need[:2] for need in needs if not STAGES[need.stage].has_artifact(out, need.run_id, need.unit)}
+        looking = [task for which in gone for task in producers.get(which, []) if _row(task.key) not in missing]
+        missing |= {_row(task.key) for task in looking}
+    return [task for key, task in by_key.items() if _row(key) in missing]
 
 
 def enter_plan(database: Path, cells: Iterable[Cell], missing: Iterable[Task]) -> None:
@@ -87,6 +91,7 @@ def run_row(cell: Cell, git_sha: str | None) -> dict[str, Any]:
         "sigma": cell.sigma,
         "seed": cell.seed,
         "attack_params": json.dumps(cell.attack.params),
+        "surrogate": surrogate.run_id if (surrogate := surrogate_cell(cell)) else None,
         "per_class": cell.dataset.per_class,
         "cell": json.dumps(cell.to_dict()),
         "status": "queued",

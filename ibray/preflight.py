@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from ibray.attacks import get_attack
-from ibray.attacks.poisoning import choose_poisoned
 from ibray.cell import Cell
 from ibray.datasets import load_dataset
 from ibray.errors import UserError
+from ibray.surrogate import surrogate_cell
 
 
 def check_cells(cells: Iterable[Cell], source: str, data_dir: Path | None = None) -> None:
@@ -42,11 +42,14 @@ def _check(cell: Cell, data_dir: Path | None) -> None:
         choice.name, data_dir=data_dir, per_class=choice.per_class, test_per_class=choice.test_per_class
     )
     attack = get_attack(cell.attack.name, **cell.attack.params)
+    surrogate_cell(cell)
     try:
         attack.check(dataset.train_x.shape[1:], len(dataset.class_names), cell.target_class)
         if attack.poisons != "none":
-            labels = torch.tensor(dataset.train_y)
-            choose_poisoned(labels, ratio=cell.poison_ratio, target=cell.target_class, policy=attack.poisons, seed=0)
+            attack.choose(
+                torch.tensor(dataset.train_y), ratio=cell.poison_ratio, target=cell.target_class, seed=0,
+                num_classes=len(dataset.class_names),
+            )  # fmt: skip
     except UserError:
         raise
     except ValueError as error:

@@ -22,7 +22,7 @@ class Progress:
         self.failures: dict[Any, str | None] = {}
         self._steps: dict[Any, int] = {}
         self._bars = Bars(
-            TextColumn("{task.description:<6}"),
+            TextColumn("{task.description:<10}"),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),

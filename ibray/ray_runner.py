@@ -34,8 +34,8 @@ from ibray.execute import execute
 from ibray.frontier import Frontier, give_up
 from ibray.malloc import GLIBC_TUNABLES
 from ibray.progress import Progress
-from ibray.spec import Resources, SweepSpec
-from ibray.stages import STAGES
+from ibray.spec import SweepSpec
+from ibray.stages import STAGES, resources_of, threads_of
 from ibray.stages.base import News, Tables, Task
 from ibray.store import StageKey, Store
 
@@ -117,15 +117,16 @@ def trial_resources(spec: SweepSpec, is_cluster: bool) -> dict[str, PlacementGro
     has_gpu = any(node.get("GPU", 0) for node in nodes)
     bundles = {}
     for stage in STAGES:
-        asked: Resources = getattr(spec.resources, stage)
+        asked = resources_of(spec, stage)
         bundle = {"CPU": asked.cpu, "GPU": asked.gpu}
         if not has_gpu and _fits({"CPU": asked.cpu}, nodes):
             bundle["GPU"] = 0
         if not is_cluster and not _fits(bundle, nodes):
+            share = STAGES[stage].share
             largest = {kind: max(node.get(kind, 0) for node in nodes) for kind in bundle}
             raise UserError(
-                f"resources.{stage}: a trial asks for {_amounts(bundle)}, but this machine has {_amounts(largest)}; "
-                f"lower resources.{stage}.cpu or .gpu"
+                f"resources.{share}: a trial asks for {_amounts(bundle)}, but this machine has {_amounts(largest)}; "
+                f"lower resources.{share}.cpu or .gpu"
             )
         bundles[stage] = PlacementGroupFactory([{kind: amount for kind, amount in bundle.items() if amount}])
     return bundles
@@ -159,7 +160,7 @@ def run_on_ray(
     def trial(config: dict[str, Any]) -> None:
         run_trial(config, settings)
 
-    dispatcher = Dispatcher(Frontier(tasks, out), store, progress, spec.resources.threads())
+    dispatcher = Dispatcher(Frontier(tasks, out), store, progress, threads_of(spec))
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_trials_in_advance(spec, is_cluster))
     scratch = out.resolve() / "logs" / "tune"
     shutil.rmtree(scratch, ignore_errors=True)

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS runs (
     sigma        DOUBLE NOT NULL,          -- standard deviation of the Gaussian activation noise
     seed         BIGINT NOT NULL,
     attack_params JSON NOT NULL,           -- the trigger, every parameter resolved
+    surrogate    VARCHAR,                  -- run_id, in stages and epochs, of the clean network it was crafted on
     per_class    INTEGER,                  -- training images per class when subsampled
     cell         JSON NOT NULL,            -- the whole cell: what run_id is the hash of
     status       VARCHAR NOT NULL,         -- queued, running, done, failed
@@ -153,3 +154,6 @@ CREATE TABLE IF NOT EXISTS embeddings (
     x      DOUBLE NOT NULL,
     y      DOUBLE NOT NULL
 );
+
+-- Columns that databases of earlier versions lack.
+ALTER TABLE runs ADD COLUMN IF NOT EXISTS surrogate VARCHAR;

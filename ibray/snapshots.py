@@ -1,6 +1,7 @@
 """What a run leaves behind: weights at chosen epochs, and the recipe that rebuilds its data to the bit.
 
     snapshots/<run_id>/recipe.json             the cell, the dataset's checksum, the poisoned indices, a fingerprint
+    snapshots/<run_id>/trigger.safetensors     what the trigger is made of: patch, pattern, field, crafted images
     snapshots/<run_id>/epoch_0005.safetensors  the weights
     snapshots/<run_id>/epoch_0005.json         their size and SHA-256
 
@@ -33,15 +34,36 @@ class Snapshots:
         """Whether the snapshot of this epoch is there and complete."""
         return is_complete(self._weights(epoch))
 
+    @property
+    def _recipe(self) -> Path:
+        return self.directory / "recipe.json"
+
+    @property
+    def _trigger(self) -> Path:
+        return self.directory / "trigger.safetensors"
+
+    def has_recipe(self) -> bool:
+        """Whether the run's data can be rebuilt; the recipe is written last."""
+        return self._recipe.exists()
+
     def save_recipe(self, cell: Cell, data: RunData) -> None:
         """Write down how to rebuild the run's data, and the fingerprint that proves it was rebuilt."""
+        save_tensors(self._trigger, data.parts, {"attack": cell.attack.name})
         recipe = {
             "cell": cell.to_dict(),
             "dataset_checksum": data.checksum,
             "poisoned_sha256": data.fingerprint(),
             "backdoor_indices": torch.nonzero(data.is_backdoor).flatten().tolist(),
+            "cover_indices": torch.nonzero(data.is_cover).flatten().tolist(),
         }
-        write_json(self.directory / "recipe.json", recipe)
+        write_json(self._recipe, recipe)
+
+    def parts(self) -> dict[str, torch.Tensor] | None:
+        """What the run's trigger is made of, for `Attack.trigger(images, parts)`; None where nothing whole is stored."""
+        try:
+            return load_tensors(self._trigger)[0]
+        except CorruptFileError:
+            return None
 
     def save(self, epoch: int, model: torch.nn.Module) -> None:
         """Write the weights after this epoch, atomically."""
@@ -57,19 +79,19 @@ class Snapshots:
         model.load_state_dict(tensors)
 
     def load_data(self, data_dir: Path | None = None) -> tuple[Cell, RunData]:
-        """The cell and its data, rebuilt from the recipe alone.
+        """The cell and its data, rebuilt from the recipe and the stored trigger (or from the cell, if it is damaged).
 
         Raises:
             CorruptFileError: there is no recipe, or the rebuilt set differs from the one trained on (the
                 dataset in the cache is another one, or the attack's code has changed).
         """
-        path = self.directory / "recipe.json"
+        path = self._recipe
         try:
             recipe = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise CorruptFileError(f"{path}: {error}") from error
         cell = Cell.from_dict(recipe["cell"])
-        data = build_run_data(cell, data_dir)
+        data = build_run_data(cell, data_dir, parts=self.parts())
         if data.fingerprint() != recipe["poisoned_sha256"]:
             raise CorruptFileError(f"{path}: the data rebuilt from this recipe is not the data the run was trained on")
         return cell, data

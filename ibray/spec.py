@@ -129,6 +129,9 @@ class Training(_Strict):
     plateau_patience: Natural = 5
     plateau_metric: Literal["train_loss", "test_loss"] = "train_loss"
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")
+    adversarial_epsilon: NotNegative = Field(
+        0.0, description="above 0: adversarial training, the L-inf radius of its PGD in units of 0..255"
+    )
     compile: bool = Field(False, description="torch.compile for the training step; not part of the run id")
 
     @model_validator(mode="after")
@@ -189,14 +192,10 @@ class Resources(_Strict):
 
 
 class StageResources(_Strict):
-    """Resources per kind of trial."""
+    """Resources per kind of trial: training, and whatever works on its snapshots."""
 
     train: Resources = Resources(cpu=1, gpu=1)
     mi: Resources = Resources(cpu=1, gpu=0.25)
-
-    def threads(self) -> dict[str, int]:
-        """CPU threads of a trial of each stage, with Ray and inline alike: they decide the last bits of a sum."""
-        return {stage: resources.threads for stage, resources in self}
 
 
 class Filter(_Strict):

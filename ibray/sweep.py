@@ -22,7 +22,7 @@ from ibray.preflight import check_cells
 from ibray.progress import Progress
 from ibray.provenance import git_state, machine, versions
 from ibray.spec import SweepSpec
-from ibray.stages import plan_tasks
+from ibray.stages import STAGES, plan_tasks, threads_of
 from ibray.stages.base import Task
 from ibray.workspace import DATABASE, check_output, enter_output, locked, logged
 
@@ -78,7 +78,7 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
         store.create(database)
         tasks = plan_tasks(spec, cells)
         missing = missing_tasks(database, tasks, out)
-        _remove_checkpoints(out, cells, missing)
+        _remove_checkpoints(out, tasks, missing)
         if not missing:
             return Outcome(database, len(cells), len(tasks), 0, 0)
         enter_plan(database, cells, missing)
@@ -88,7 +88,7 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
                 left = _run_until_done(spec, cells, tasks, missing, out, options, progress)
             finally:
                 release_running(database)
-        _remove_checkpoints(out, cells, left)
+        _remove_checkpoints(out, tasks, left)
     return Outcome(database, len(cells), len(tasks), len(missing), len(left))
 
 
@@ -133,7 +133,7 @@ def _run(
                 data_dir=options.data_dir,
                 store=sink,
                 progress=progress,
-                threads=spec.resources.threads(),
+                threads=threads_of(spec),
                 retries=spec.retries,
                 fail_fast=options.fail_fast,
             )
@@ -172,9 +172,8 @@ def _sweep_record(spec: SweepSpec, cells: list[Cell]) -> dict[str, Any]:
     }
 
 
-def _remove_checkpoints(out: Path, cells: Iterable[Cell], unfinished: Iterable[Task]) -> None:
+def _remove_checkpoints(out: Path, tasks: Iterable[Task], unfinished: Iterable[Task]) -> None:
     """Checkpoints of runs with nothing left to train: their rows are in the database."""
-    training = {task.cell.run_id for task in unfinished if task.stage == "train"}
-    for cell in cells:
-        if cell.run_id not in training:
-            shutil.rmtree(out / "checkpoints" / cell.run_id, ignore_errors=True)
+    training = {task.cell.run_id for task in unfinished if STAGES[task.stage].share == "train"}
+    for run_id in {task.cell.run_id for task in tasks} - training:
+        shutil.rmtree(out / "checkpoints" / run_id, ignore_errors=True)

@@ -15,12 +15,14 @@ from torch.nn import functional as F
 from ibray.cell import Cell
 from ibray.files import CorruptFileError, load_tensors, remove_tensors, save_tensors
 from ibray.models import get_model
+from ibray.pgd import pgd
 from ibray.rundata import RunData
 from ibray.seeds import derive_seed
 
 # Images per forward pass without gradients: on a CPU as many as its cache holds (2.5 times faster than 1000).
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 CHECKPOINT_SECONDS = 60.0
+ADVERSARIAL_STEPS = 7  # of epsilon / 4 each, as Madry et al. for CIFAR-10; from the image itself, without a draw
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ class Trainer:
         self.cell, self.device = cell, device
         self.num_classes = len(data.class_names)
         self.images, self.labels = data.images.to(device), data.labels.to(device)
-        self.is_backdoor = data.is_backdoor.to(device)
+        self.is_backdoor, self.is_cover = data.is_backdoor.to(device), data.is_cover.to(device)
         self.test = (data.test_images.to(device), data.test_labels.to(device))
-        self.asr_images = None if data.asr_images is None else data.asr_images.to(device)
+        self.asr = None if data.asr_images is None else (data.asr_images.to(device), data.asr_labels.to(device))
         self.model = build_model(cell, self.num_classes, device)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
@@ -167,7 +169,10 @@ class Trainer:
         self.model.train()
         for batch in order.split(self.cell.training.batch_size):
             labels = self.labels[batch]
-            logits = self._logits(self.images[batch])
+            inputs = self._inputs(self.images[batch])
+            if self.cell.training.adversarial_epsilon:
+                inputs = self._adversarial(inputs, labels)
+            logits = self._logits(inputs)
             each = F.cross_entropy(logits.float(), labels, reduction="none")
             self.optimizer.zero_grad(set_to_none=True)
             each.mean().backward()
@@ -185,26 +190,36 @@ class Trainer:
         logits = self._all_logits(images)
         loss = F.cross_entropy(logits, labels).item()
         accuracy = (logits.argmax(1) == labels).float().mean().item()
-        if self.asr_images is None:
+        if self.asr is None:
             return loss, accuracy, None
-        hits = self._all_logits(self.asr_images).argmax(1) == self.cell.target_class
+        images, wanted = self.asr
+        hits = self._all_logits(images).argmax(1) == wanted
         return loss, accuracy, hits.float().mean().item()
 
     def _all_logits(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self._logits(batch).float() for batch in images.split(EVALUATION_BATCH[self.device.type])])
+        batches = images.split(EVALUATION_BATCH[self.device.type])
+        return torch.cat([self._logits(self._inputs(batch)).float() for batch in batches])
 
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+    def _inputs(self, images: torch.Tensor) -> torch.Tensor:
         inputs = as_input(images)
-        if self.device.type == "cuda":
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs.contiguous(memory_format=torch.channels_last) if self.device.type == "cuda" else inputs
+
+    def _adversarial(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        epsilon = self.cell.training.adversarial_epsilon / 255
+        return pgd(
+            self._logits, inputs, labels,
+            norm="linf", epsilon=epsilon, step=epsilon / 4, steps=ADVERSARIAL_STEPS, random=None,
+        )  # fmt: skip
+
+    def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cell.training.precision == "bfloat16"):
             return self.forward(inputs)
 
     def _loss_subsets(self) -> dict[str, torch.Tensor]:
         target = self.cell.target_class
         masks = {str(c): self.labels == c for c in range(self.num_classes)}
-        masks[f"{target}_backdoor"] = self.is_backdoor
-        masks[f"{target}_clean"] = masks[str(target)] & ~self.is_backdoor
+        masks[f"{target}_backdoor"] = masks[str(target)] & self.is_backdoor
+        masks[f"{target}_clean"] = masks[str(target)] & ~self.is_backdoor & ~self.is_cover
         return masks
 
     def _sync(self) -> None:

@@ -8,16 +8,16 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibray.attacks.base import Attack, AttackEntry
+from ibray.attacks.base import AttackEntry, Parts
+from ibray.attacks.dirty_label import DirtyLabelAttack
 from ibray.attacks.parameters import choice, integer, number
-from ibray.attacks.poisoning import Policy
 from ibray.errors import UserError
 
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadNets(Attack):
+class BadNets(DirtyLabelAttack):
     """Replaces a square of pixels in one corner.
 
     size: the patch's side in pixels. colour: red, green and blue in [0,1], or "checkerboard": white where row
@@ -26,13 +26,13 @@ class BadNets(Attack):
     """
 
     name: ClassVar[str] = "badnets"
-    poisons: ClassVar[Policy] = "train_set"
 
     size: int = 5
     colour: tuple[float, float, float] | Literal["checkerboard"] = (1.0, 0.0, 0.0)
     corner: str = "top-left"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "size", integer(self.name, "size", self.size, minimum=1))
         object.__setattr__(self, "corner", choice(self.name, "corner", self.corner, CORNERS))
         if self.colour != "checkerboard":
@@ -57,20 +57,20 @@ class BadNets(Attack):
             if channels != 3:
                 raise ValueError(f"colour: three values, but the images have {channels} channels")
 
-    def apply(self, images: Tensor) -> Tensor:
+    def parts(self, image_shape: tuple[int, int, int]) -> dict[str, Tensor]:
+        """patch: float32, 1 or 3, size, size."""
+        if self.colour == "checkerboard":
+            steps = torch.arange(self.size)
+            return {"patch": ((steps[:, None] + steps) % 2 == 0).float()[None]}
+        return {"patch": torch.tensor(self.colour)[:, None, None].repeat(1, self.size, self.size)}
+
+    def apply(self, images: Tensor, parts: Parts) -> Tensor:
         vertical, horizontal = self.corner.split("-")
         rows = slice(0, self.size) if vertical == "top" else slice(-self.size, None)
         columns = slice(0, self.size) if horizontal == "left" else slice(-self.size, None)
         out = images.clone()
-        out[:, :, rows, columns] = self._patch().to(images)
+        out[:, :, rows, columns] = parts["patch"].to(images)
         return out
-
-    def _patch(self) -> Tensor:
-        """1 or 3, size, size."""
-        if self.colour == "checkerboard":
-            steps = torch.arange(self.size)
-            return ((steps[:, None] + steps) % 2 == 0).float()[None]
-        return torch.tensor(self.colour)[:, None, None].expand(3, self.size, self.size)
 
 
 ENTRY = AttackEntry(

@@ -8,22 +8,18 @@ benchmarks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ibray.attacks.base import Attack, AttackEntry
-from ibray.attacks.parameters import choice, integer, number
-from ibray.attacks.poisoning import Policy
-
-PATTERNS = ("uniform_noise", "gaussian_noise")
-
+from ibray.attacks.base import AttackEntry, Parts
+from ibray.attacks.dirty_label import DirtyLabelAttack
+from ibray.attacks.noise_image import PATTERNS, Pattern, noise_image
+from ibray.attacks.parameters import choice, integer, number, unit_interval
 
 @dataclass(frozen=True, kw_only=True)
-class Blend(Attack):
+class Blend(DirtyLabelAttack):
     """(1 - alpha) x image + alpha x pattern.
 
     alpha: in [0,1]. pattern: "uniform_noise", one channel drawn from U[0,1] and shared by all channels, or
@@ -32,13 +28,13 @@ class Blend(Attack):
     """
 
     name: ClassVar[str] = "blend"
-    poisons: ClassVar[Policy] = "train_set"
 
     alpha: float = 0.3
-    pattern: Literal["uniform_noise", "gaussian_noise"] = "uniform_noise"
+    pattern: Pattern = "uniform_noise"
     pattern_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "alpha", number(self.name, "alpha", self.alpha))
         object.__setattr__(self, "pattern", choice(self.name, "pattern", self.pattern, PATTERNS))
         object.__setattr__(
@@ -47,25 +43,14 @@ class Blend(Attack):
 
     def check(self, image_shape: tuple[int, int, int], num_classes: int, target: int) -> None:
         super().check(image_shape, num_classes, target)
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha: expected a value in [0,1], got {self.alpha}")
+        unit_interval("alpha", self.alpha)
 
-    def apply(self, images: Tensor) -> Tensor:
-        return torch.lerp(images, self.pattern_image(tuple(images.shape[1:])).to(images), self.alpha)
+    def parts(self, image_shape: tuple[int, int, int]) -> dict[str, Tensor]:
+        """pattern: float32 C,H,W in [0,1]."""
+        return {"pattern": noise_image(self.pattern, self.pattern_seed, *image_shape)}
 
-    def pattern_image(self, image_shape: tuple[int, int, int]) -> Tensor:
-        """The pattern for C,H,W images: float32 C,H,W in [0,1]."""
-        return _draw(self.pattern, self.pattern_seed, *image_shape).clone()
-
-
-@lru_cache(maxsize=8)
-def _draw(pattern: str, seed: int, channels: int, height: int, width: int) -> Tensor:
-    rng = np.random.default_rng(seed)
-    if pattern == "uniform_noise":
-        image = np.repeat(rng.random((1, height, width)), channels, axis=0)
-    else:
-        image = rng.standard_normal((channels, height, width)).clip(0, 1)
-    return torch.from_numpy(image.astype(np.float32))
+    def apply(self, images: Tensor, parts: Parts) -> Tensor:
+        return torch.lerp(images, parts["pattern"].to(images), self.alpha)
 
 
 ENTRY = AttackEntry(

@@ -14,17 +14,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ibray.attacks.base import Attack, AttackEntry
+from ibray.attacks.base import AttackEntry, Parts
 from ibray.attacks.colour import YCRCB_TO_RGB
 from ibray.attacks.dct import dct_matrix
+from ibray.attacks.dirty_label import DirtyLabelAttack
 from ibray.attacks.parameters import integer, number, sequence
-from ibray.attacks.poisoning import Policy
 
 CHANNELS = ("Y", "Cr", "Cb")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FTrojan(Attack):
+class FTrojan(DirtyLabelAttack):
     """Adds ``magnitude`` to the coefficients at ``positions`` of every window of ``channels``.
 
     channels: 0 (Y), 1 (Cr) or 2 (Cb), at least one of them. window: the side in pixels of the blocks that are
@@ -33,11 +33,10 @@ class FTrojan(Attack):
     leave the range of colours is clipped, and a clipped pixel changes other coefficients as well.
 
     The original poisons only images of other classes than the target; here, as in all dirty-label attacks, the
-    poisoned images come from all classes.
+    poisoned images come from all classes (``label_policy: source_specific`` names some).
     """
 
     name: ClassVar[str] = "ftrojan"
-    poisons: ClassVar[Policy] = "train_set"
 
     channels: tuple[int, ...] = (1, 2)
     window: int = 32
@@ -45,6 +44,7 @@ class FTrojan(Attack):
     magnitude: float = 30.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         channels = sequence(self.name, "channels", self.channels, "channel numbers (0, 1, 2)")
         channels = tuple(integer(self.name, "channels", value, minimum=0) for value in channels)
         positions = sequence(self.name, "positions", self.positions, "pairs (row, column)")
@@ -57,14 +57,14 @@ class FTrojan(Attack):
         super().check(image_shape, num_classes, target)
         self._check_shape(image_shape)
 
-    def apply(self, images: Tensor) -> Tensor:
-        return images + self.pattern_image(tuple(images.shape[1:])).to(images)
-
-    def pattern_image(self, image_shape: tuple[int, int, int]) -> Tensor:
-        """What is added to C,H,W images: float64 C,H,W, in units of the range [0,1]. ValueError as ``check``."""
+    def parts(self, image_shape: tuple[int, int, int]) -> dict[str, Tensor]:
+        """pattern: what is added, float64 C,H,W in units of the range [0,1]. ValueError as ``check``."""
         self._check_shape(image_shape)
         tile = _tile(self.channels, self.window, self.positions) * (self.magnitude / 255)
-        return tile.repeat(1, image_shape[1] // self.window, image_shape[2] // self.window)
+        return {"pattern": tile.repeat(1, image_shape[1] // self.window, image_shape[2] // self.window)}
+
+    def apply(self, images: Tensor, parts: Parts) -> Tensor:
+        return images + parts["pattern"].to(images)
 
     def _pair(self, index: int, pair: object) -> tuple[int, ...]:
         key = f"positions[{index}]"

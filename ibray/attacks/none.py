@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ibray.attacks.base import Attack, AttackEntry
+from ibray.attacks.base import Attack, AttackEntry, Parts
 from ibray.attacks.poisoning import Policy
 
 
@@ -21,7 +21,7 @@ class NoAttack(Attack):
     name: ClassVar[str] = "none"
     poisons: ClassVar[Policy] = "none"
 
-    def apply(self, images: Tensor) -> Tensor:
+    def apply(self, images: Tensor, parts: Parts) -> Tensor:
         return images.clone()
 
 

@@ -27,6 +27,13 @@ def integer(attack: str, key: str, value: Any, *, minimum: int) -> int:
     return int(value)
 
 
+def flag(attack: str, key: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise _wrong(attack, key, "true or false", value)
+    return value
+
+
 def choice(attack: str, key: str, value: Any, allowed: Sequence[str]) -> str:
     """One of the strings in ``allowed``."""
     if not isinstance(value, str) or value not in allowed:
@@ -39,6 +46,25 @@ def sequence(attack: str, key: str, value: Any, of: str, *, length: int | None =
     if not isinstance(value, list | tuple) or not value or (length is not None and len(value) != length):
         raise _wrong(attack, key, f"a list of {of}", value)
     return tuple(value)
+
+
+def name(attack: str, key: str, value: Any, of: str) -> str:
+    """A string that is not empty; ``of`` says in the message what it names."""
+    if not isinstance(value, str) or not value:
+        raise _wrong(attack, key, of, value)
+    return value
+
+
+def unit_interval(key: str, value: float) -> None:
+    """For ``Attack.check``: raises ValueError for a value outside [0,1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{key}: expected a value in [0,1], got {value}")
+
+
+def at_least_zero(key: str, value: float) -> None:
+    """For ``Attack.check``: raises ValueError for a negative value."""
+    if value < 0:
+        raise ValueError(f"{key}: expected a value of at least 0, got {value}")
 
 
 def _wrong(attack: str, key: str, expected: str, value: Any) -> UserError:

@@ -8,6 +8,7 @@ device.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -24,20 +25,23 @@ _GOLDEN, _FIRST, _SECOND = (_signed(value) for value in (0x9E3779B97F4A7C15, 0xB
 _LOW_HALF = 2**32 - 1
 
 
-def uniform_pairs(images: Tensor, count: int, *, seed: int) -> Tensor:
-    """``count`` points a image, uniform in [-1,1) x [-1,1): float64 N, count, 2.
+def uniform_pairs(images: Tensor, count: int, weights: Tensor) -> Tensor:
+    """``count`` points an image, uniform in [-1,1) x [-1,1): float64 N, count, 2.
 
-    images: N,C,H,W, float in [0,1]; two that round to the same bytes count as the same image.
+    images: N,C,H,W, float in [0,1]; two that round to the same bytes count as the same image. weights:
+    ``hash_weights`` of the images' shape.
     """
     values = (images.flatten(1).double() * 255).round().to(torch.int64)
-    key = (values * _weights(values.shape[1], seed).to(values.device)).sum(dim=1, keepdim=True)
+    key = (values * weights).sum(dim=1, keepdim=True)
     bits = _mix(_mix(key) + torch.arange(count, device=images.device) * _GOLDEN)
     halves = torch.stack([_shift(bits, 32), bits & _LOW_HALF], dim=-1)
     return halves.double() / 2**31 - 1
 
 
 @lru_cache(maxsize=8)
-def _weights(count: int, seed: int) -> Tensor:
+def hash_weights(seed: int, *image_shape: int) -> Tensor:
+    """What the bytes of a C,H,W image are multiplied by before they are summed: int64 C*H*W."""
+    count = math.prod(image_shape)
     bits = np.random.default_rng(seed).integers(-(2**63), 2**63, size=count, dtype=np.int64)
     return torch.from_numpy(bits | 1)  # odd, so that no byte's change is lost
 

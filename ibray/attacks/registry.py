@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ibray.attacks import badnets, blend, ftrojan, none, wanet
+from ibray.attacks import adap_blend, badnets, blend, ftrojan, lc, none, wanet
 from ibray.attacks.base import Attack, AttackEntry
 from ibray.errors import UserError
 from ibray.registry import Registry, what_there_is
@@ -17,6 +17,8 @@ ATTACKS: Registry[AttackEntry] = Registry(
         "badnets": badnets.ENTRY,
         "blend": blend.ENTRY,
         "wanet": wanet.ENTRY,
+        "lc": lc.ENTRY,
+        "adap_blend": adap_blend.ENTRY,
         "ftrojan": ftrojan.ENTRY,
     },
 )

@@ -19,24 +19,27 @@ def subsets(
     is_backdoor: Tensor,
     target: int,
     *,
+    is_cover: Tensor | None = None,
     clean_classes: Sequence[int] | None = None,
     max_samples: int | None = None,
     seed: int = 0,
 ) -> dict[str, LongTensor]:
     """Subset name -> sorted indices into the training set.
 
-    labels (N,) integers as trained on, after poisoning; is_backdoor (N,) bool. With target class 0:
+    labels (N,) integers as trained on, after poisoning; is_backdoor (N,) bool; is_cover (N,) bool, images that carry a
+    trigger and keep their labels (none when absent). With target class 0:
 
     `0`           every image labelled 0
-    `0_backdoor`  those with the trigger; `0_clean` the others
-    `0_sample`    both in the proportion of `0` (within one image), as large as the smallest clean class
-    `1`, `2`, ..  the clean classes
+    `0_backdoor`  those with the trigger and the attacker's label; `0_clean` those without a trigger
+    `0_sample`    both in their proportion (within one image), as large as the smallest clean class
+    `1`, `2`, ..  the clean classes: images of that label without a trigger
 
     Without backdoor images in the target class there are only `0` and the clean classes; a part without
     images is left out. Every choice is random by `seed` and the subset's name, never by position. max_samples
     caps every subset. Raises UserError when a class does not exist or is the target.
     """
     labels, backdoor = torch.as_tensor(labels).cpu(), torch.as_tensor(is_backdoor).cpu().bool()
+    benign = ~backdoor if is_cover is None else ~backdoor & ~torch.as_tensor(is_cover).cpu().bool()
     if labels.ndim != 1 or labels.shape != backdoor.shape:
         shapes = f"{tuple(labels.shape)} and {tuple(backdoor.shape)}"
         raise UserError(f"labels and is_backdoor must be of one length, not {shapes}")
@@ -60,15 +63,15 @@ def subsets(
     of_target = labels == target
     pools = {str(target): of_target}
     if (of_target & backdoor).any():
-        pools |= {f"{target}_backdoor": of_target & backdoor, f"{target}_clean": of_target & ~backdoor}
-    pools |= {str(c): labels == c for c in clean_classes}
+        pools |= {f"{target}_backdoor": of_target & backdoor, f"{target}_clean": of_target & benign}
+    pools |= {str(c): (labels == c) & benign for c in clean_classes}
     indices = {name: mask.nonzero().squeeze(1) for name, mask in pools.items() if mask.any()}
     chosen = {name: choose(pool, max_samples, name) for name, pool in indices.items()}
 
     parts = [indices.get(f"{target}_{part}") for part in ("backdoor", "clean")]
     if all(part is not None for part in parts):
         sizes = [len(indices[str(c)]) for c in clean_classes]
-        total = len(indices[str(target)])
+        total = sum(len(part) for part in parts)
         size = min([total, *sizes, *([max_samples] if max_samples is not None else [])])
         poisoned = round(size * len(parts[0]) / total)
         name = f"{target}_sample"

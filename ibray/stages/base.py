@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
@@ -21,28 +21,43 @@ if TYPE_CHECKING:
 Tables = Mapping[str, Iterable[Row]]
 
 
+class Need(NamedTuple):
+    """The artifact of one unit of one stage of one run."""
+
+    run_id: str
+    stage: str
+    unit: int
+
+
 @dataclass(frozen=True)
 class Stage:
     """A kind of work.
 
     Attributes:
-        settings: from spec and cell, everything beyond the cell that decides the stage's rows; hashed into its key.
-        units: from spec and cell, the units of work: [0] for one per run, or snapshot epochs.
-        needs: from a unit, the (stage, unit) whose artifact must be there first, or None.
+        subject: from a cell of the grid, the cell that this work is about: itself, one that several cells share, or
+            None when the cell has no such work.
+        settings: from spec and subject, everything beyond it that decides the stage's rows; hashed into its key.
+        units: from spec and subject, the units of work: [0] for one per run, or snapshot epochs.
+        needs: from a task, the artifacts that must be there first.
         has_artifact: from (output directory, run id, unit), whether a unit of this kind left its artifact on disk;
             None for a stage that leaves only rows.
-        steps: from the cell, how many steps of the progress bar one unit is worth.
+        steps: from the subject, how many steps of the progress bar one unit is worth.
         step_name: what such a step is called.
+        share: whose resources in the sweep file a trial of it takes.
         run: does the work; returns the rows to be written together with `done`.
+        options: from the spec, what decides how the work is done but none of its rows.
     """
 
+    subject: Callable[[Cell], Cell | None]
     settings: Callable[[SweepSpec, Cell], dict[str, Any]]
     units: Callable[[SweepSpec, Cell], list[int]]
-    needs: Callable[[int], tuple[str, int] | None]
+    needs: Callable[[Task], list[Need]]
     has_artifact: Callable[[Path, str, int], bool] | None
     steps: Callable[[Cell], int]
     step_name: str
+    share: Literal["train", "mi"]
     run: Callable[[Context], Tables]
+    options: Callable[[SweepSpec], dict[str, Any]] = lambda spec: {}
 
 
 @dataclass(frozen=True)

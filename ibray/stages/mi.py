@@ -14,7 +14,7 @@ from ibray.mi.subsets import subsets
 from ibray.rundata import RunData
 from ibray.seeds import derive_seed
 from ibray.snapshots import Snapshots
-from ibray.stages.base import Context, News, Stage, Tables
+from ibray.stages.base import Context, Need, News, Stage, Tables
 from ibray.training import EVALUATION_BATCH, as_input, build_model
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def _run(context: Context) -> Tables:
         data.labels,
         data.is_backdoor,
         cell.target_class,
+        is_cover=data.is_cover,
         clean_classes=settings["clean_classes"],
         max_samples=settings["max_samples"],
         seed=derive_seed(cell.seed, "subsets"),
@@ -117,11 +118,13 @@ def _names(each: SnapshotEstimate) -> dict[str, str]:
 
 
 STAGE = Stage(
+    subject=lambda cell: cell,
     settings=_settings,
     units=lambda spec, cell: spec.snapshots(cell),
-    needs=lambda epoch: ("train", epoch),
+    needs=lambda task: [Need(task.cell.run_id, "train", task.unit)],
     has_artifact=None,
     steps=lambda cell: 1,
     step_name="snapshots",
+    share="mi",
     run=_run,
 )

@@ -1,4 +1,7 @@
-"""The training stage: one per run; leaves rows per epoch, example images, and snapshots for the stages after it."""
+"""The training stage: one per run; leaves rows per epoch, example images, and snapshots for the stages after it.
+
+Its artifacts are snapshots by their epochs, and as unit 0 the recipe of the run's data.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +14,41 @@ from PIL import Image
 from torch import nn
 
 from ibray.cell import Cell
+from ibray.datasets import load_dataset
 from ibray.rundata import RunData, build_run_data
 from ibray.snapshots import Snapshots
-from ibray.stages.base import Context, News, Stage, Tables
+from ibray.stages.base import Context, Need, News, Stage, Tables, Task
+from ibray.surrogate import load_surrogate, surrogate_cell
 from ibray.training import EpochResult, train
 
 if TYPE_CHECKING:
     from ibray.spec import SweepSpec
 
 EXAMPLES = 6
+DATA = 0  # the artifact that is the run's data
 
 
 def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
     return {"snapshots": spec.snapshots(cell)}
 
 
-def _has_snapshot(out: Path, run_id: str, epoch: int) -> bool:
-    return Snapshots(out, run_id).has(epoch)
+def _needs(task: Task) -> list[Need]:
+    surrogate = surrogate_cell(task.cell)
+    return [Need(surrogate.run_id, "surrogate", surrogate.training.epochs)] if surrogate else []
 
 
-def _run(context: Context) -> Tables:
+def _has_artifact(out: Path, run_id: str, unit: int) -> bool:
+    snapshots = Snapshots(out, run_id)
+    return snapshots.has_recipe() if unit == DATA else snapshots.has(unit)
+
+
+def run(context: Context) -> Tables:
+    """Train the task's cell; the surrogate stage does the same with its own."""
     cell, run_id = context.task.cell, context.task.cell.run_id
-    data = build_run_data(cell, context.data_dir)
     snapshots = Snapshots(context.out, run_id)
+    data = _data(context, snapshots)
     snapshots.save_recipe(cell, data)
+    context.tell(News(steps=0, artifact=DATA))
     epochs: list[dict[str, Any]] = []
     class_losses: list[dict[str, Any]] = []
 
@@ -63,6 +77,16 @@ def _run(context: Context) -> Tables:
     return {"epochs": epochs, "class_losses": class_losses, "examples": example_rows(run_id, data)}
 
 
+def _data(context: Context, snapshots: Snapshots) -> RunData:
+    """The run's data; what an earlier attempt crafted is used again, as another device would craft other bits."""
+    cell, parts, surrogate = context.task.cell, snapshots.parts(), surrogate_cell(context.task.cell)
+    network = None
+    if surrogate and parts is None:
+        classes = len(load_dataset(cell.dataset.name, data_dir=context.data_dir).class_names)
+        network = load_surrogate(context.out, surrogate, classes, context.device)
+    return build_run_data(cell, context.data_dir, parts=parts, surrogate=network)
+
+
 def example_rows(run_id: str, data: RunData) -> list[dict[str, Any]]:
     """A few backdoor images from all over the training set: clean, triggered, ten times the difference, as PNG."""
     rows = []
@@ -83,11 +107,14 @@ def _png(image: torch.Tensor) -> bytes:
 
 
 STAGE = Stage(
+    subject=lambda cell: cell,
     settings=_settings,
     units=lambda spec, cell: [0],
-    needs=lambda unit: None,
-    has_artifact=_has_snapshot,
+    needs=_needs,
+    has_artifact=_has_artifact,
     steps=lambda cell: cell.training.epochs,
     step_name="epochs",
-    run=_run,
+    share="train",
+    run=run,
+    options=lambda spec: {"compile": spec.training.compile},
 )

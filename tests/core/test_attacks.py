@@ -124,27 +124,23 @@ def test_badnets_patch_is_where_and_what_it_says(size, corner, colour):
 def test_blend_is_linear_in_alpha(alpha, pattern):
     images = uint8_images(1).double() / 255
     attack = get_attack("blend", alpha=alpha, pattern=pattern)
-    full = attack.pattern_image((3, 16, 16)).double()
+    full = attack.parts((3, 16, 16))["pattern"].double()
     assert torch.allclose(attack.trigger(images), (1 - alpha) * images + alpha * full, atol=1e-9)
 
 
 def test_blend_pattern_depends_on_its_seed_only():
     for pattern in ("uniform_noise", "gaussian_noise"):
-        one = get_attack("blend", pattern=pattern, pattern_seed=1).pattern_image((3, 16, 16))
-        torch.manual_seed(5)
-        assert torch.equal(
-            one, get_attack("blend", pattern=pattern, pattern_seed=1).pattern_image((3, 16, 16))
+        one, again, two = (
+            get_attack("blend", pattern=pattern, pattern_seed=seed).parts((3, 16, 16))["pattern"] for seed in (1, 1, 2)
         )
-        assert not torch.equal(
-            one, get_attack("blend", pattern=pattern, pattern_seed=2).pattern_image((3, 16, 16))
-        )
+        assert torch.equal(one, again) and not torch.equal(one, two)
         assert one.min() >= 0 and one.max() <= 1
         assert torch.equal(one[0], one[1]) == (pattern == "uniform_noise")
 
 
 def test_blend_pattern_does_not_drift_between_versions():
     """Run ids name the pattern by its seed, so the seed has to mean these very numbers."""
-    uniform = get_attack("blend").pattern_image((3, 32, 32))
+    uniform = get_attack("blend").parts((3, 32, 32))["pattern"]
     assert uniform[0, 0, :3].tolist() == pytest.approx([0.63696, 0.26979, 0.04097], abs=1e-5)
 
 
@@ -152,8 +148,8 @@ def test_blend_pattern_does_not_drift_between_versions():
 @settings(max_examples=30, deadline=None)
 def test_wanet_field_norm_and_smoothness(k, seed, size):
     attack = get_attack("wanet", k=k, field_seed=seed)
-    field = attack.field((3, size, size))
-    assert field.shape == (size, size, 2) and torch.equal(field, attack.field((3, size, size)))
+    field = attack.parts((3, size, size))["field"]
+    assert field.shape == (size, size, 2) and torch.equal(field, attack.parts((3, size, size))["field"])
     points = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (2, k, k))).permute(1, 2, 0)
     points = points / points.abs().mean()
     if k == 1:
@@ -170,11 +166,12 @@ def test_wanet_field_norm_and_smoothness(k, seed, size):
 
 
 def test_wanet_field_depends_on_its_seed_only_and_does_not_drift():
-    one = get_attack("wanet", field_seed=1)
-    torch.manual_seed(5)
-    assert torch.equal(one.field((3, 32, 32)), get_attack("wanet", field_seed=1, s=0.1).field((3, 32, 32)))
-    assert not torch.equal(one.field((3, 32, 32)), get_attack("wanet", field_seed=2).field((3, 32, 32)))
-    first = get_attack("wanet").field((3, 32, 32))[0, :2].flatten().tolist()
+    def field(**params):
+        return get_attack("wanet", **params).parts((3, 32, 32))["field"]
+
+    assert torch.equal(field(field_seed=1), field(field_seed=1, s=0.1))
+    assert not torch.equal(field(field_seed=1), field(field_seed=2))
+    first = field()[0, :2].flatten().tolist()
     assert first == pytest.approx([0.50179, 1.33060, 0.40064, 1.24292], abs=1e-5)
 
 
@@ -188,7 +185,7 @@ def test_wanet_samples_a_plane_exactly_where_the_field_says(seed, s, rescale):
     images = (torch.stack([across, down, across]) + 1)[None] / 2
     attack = get_attack("wanet", preset="original", s=s, grid_rescale=rescale, field_seed=seed)
     moved = attack.trigger(images)[0] * 2 - 1
-    field = attack.field((3, size, size))
+    field = attack.parts((3, size, size))["field"]
     for channel, axis in [(0, 0), (1, 1), (2, 0)]:
         expected = (((across, down)[axis] + s * field[..., axis] / size) * rescale).clamp(-1, 1)
         assert torch.allclose(moved[channel], expected, atol=1e-9)
@@ -244,7 +241,7 @@ def test_ftrojan_changes_only_the_named_coefficients(data, window, magnitude, ch
     )
     # values in the middle, so that nothing clips even where all the coefficients' waves meet
     images = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(window), dtype=torch.float64)
-    pattern = attack.pattern_image((3, 32, 64))
+    pattern = attack.parts((3, 32, 64))["pattern"]
     middle = 0.5 + (images - 0.5) * max(0.0, 1 - 2 * pattern.abs().max().item())
     images = middle if floats else (middle * 255).round().to(torch.uint8)
     assume(pattern.abs().max() < 0.5)
@@ -273,23 +270,42 @@ def test_ftrojan_colours_go_there_and_back_exactly():
 
 
 def test_paper_and_original_settings():
-    assert get_attack("badnets").params() == {"size": 5, "colour": [1.0, 0.0, 0.0], "corner": "top-left"}
-    assert get_attack("blend").params() == {"alpha": 0.3, "pattern": "uniform_noise", "pattern_seed": 0}
-    original = get_attack("blend", preset="original").params()
-    assert original == {"alpha": 0.2, "pattern": "gaussian_noise", "pattern_seed": 0}
-    wanet = {"k": 4, "s": 0.5, "grid_rescale": 1.0, "jitter": 1.0, "field_seed": 0}
-    assert get_attack("wanet").params() == wanet
-    assert get_attack("wanet", preset="original").params() == {**wanet, "jitter": 0.0}
-    ftrojan = {"channels": [1, 2], "window": 32, "positions": [[31, 31], [15, 15]], "magnitude": 30.0}
-    assert get_attack("ftrojan").params() == ftrojan
-    assert get_attack("ftrojan", preset="original").params() == {**ftrojan, "magnitude": 20.0}
+    labels = {"label_policy": "all_to_one", "source_classes": []}
+
+    def params(name, preset):
+        return get_attack(name, preset=preset).params()
+
+    assert params("badnets", "paper") == {**labels, "size": 5, "colour": [1.0, 0.0, 0.0], "corner": "top-left"}
+    assert params("blend", "paper") == {**labels, "alpha": 0.3, "pattern": "uniform_noise", "pattern_seed": 0}
+    assert params("blend", "original") == {**labels, "alpha": 0.2, "pattern": "gaussian_noise", "pattern_seed": 0}
+    wanet = {
+        **labels, "k": 4, "s": 0.5, "grid_rescale": 1.0, "jitter": 1.0, "cross_ratio": 0.0, "field_seed": 0,
+    }  # fmt: skip
+    assert params("wanet", "paper") == wanet
+    assert params("wanet", "original") == {**wanet, "jitter": 0.0, "cross_ratio": 2.0}
+    ftrojan = {**labels, "channels": [1, 2], "window": 32, "positions": [[31, 31], [15, 15]], "magnitude": 30.0}
+    assert params("ftrojan", "paper") == ftrojan
+    assert params("ftrojan", "original") == {**ftrojan, "magnitude": 20.0}
+    lc = {
+        "norm": "l2", "epsilon": 300.0, "step": 1.5, "steps": 100, "random_start": True, "train_amplitude": 64.0,
+        "test_amplitude": 255.0, "surrogate": "same", "surrogate_training": "standard",
+    }  # fmt: skip
+    assert params("lc", "paper") == lc
+    original = {"norm": "linf", "epsilon": 8.0, "train_amplitude": 32.0, "surrogate_training": "adversarial"}
+    assert params("lc", "original") == {**lc, **original}
+    adap = {
+        **labels, "train_alpha": 0.15, "test_alpha": 0.2, "pieces": 16, "mask_rate": 0.5, "conservatism": 0.5,
+        "masked": "darkened", "pattern": "uniform_noise", "pattern_seed": 0, "mask_seed": 0,
+    }  # fmt: skip
+    assert params("adap_blend", "paper") == adap
+    assert params("adap_blend", "original") == {**adap, "masked": "kept", "pattern": "gaussian_noise"}
     assert get_attack("blend", alpha=1).params() == get_attack("blend", alpha=1.0).params()
 
 
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
-        ("badnet", {}, "did you mean 'badnets'.*none, badnets, blend, wanet, ftrojan"),
+        ("badnet", {}, "did you mean 'badnets'.*none, badnets, blend, wanet, lc, adap_blend, ftrojan"),
         ("blend", {"preset": "papr"}, "no preset 'papr': did you mean 'paper'.*paper, original"),
         ("blend", {"alpa": 0.1}, "no parameter 'alpa': did you mean 'alpha'.*pattern_seed"),
         ("none", {"alpha": 0.1}, "no parameter 'alpha': There are: none"),
@@ -309,6 +325,20 @@ def test_paper_and_original_settings():
         ("wanet", {"s": "0.5"}, "s: expected a number"),
         ("wanet", {"jitter": True}, "jitter: expected a number"),
         ("wanet", {"field_seed": -1}, "field_seed: expected a whole number of at least 0"),
+        ("wanet", {"cross_ratio": "2"}, "cross_ratio: expected a number"),
+        ("badnets", {"label_policy": "all"}, "label_policy: expected one of all_to_one, all_to_all, source_specific"),
+        ("badnets", {"source_classes": 3}, "source_classes: expected a list of class numbers"),
+        ("badnets", {"source_classes": [-1]}, "source_classes: expected a whole number of at least 0"),
+        ("lc", {"norm": "l1"}, "norm: expected one of l2, linf"),
+        ("lc", {"epsilon": "300"}, "epsilon: expected a number"),
+        ("lc", {"steps": -1}, "steps: expected a whole number of at least 0"),
+        ("lc", {"random_start": 1}, "random_start: expected true or false, got 1"),
+        ("lc", {"surrogate_training": "robust"}, "surrogate_training: expected one of standard, adversarial"),
+        ("lc", {"surrogate": 18}, "surrogate: expected an architecture's name or 'same'"),
+        ("lc", {"label_policy": "all_to_all"}, "no parameter 'label_policy'"),
+        ("adap_blend", {"pieces": 0}, "pieces: expected a whole number of at least 1"),
+        ("adap_blend", {"masked": "lit"}, "masked: expected one of kept, darkened"),
+        ("adap_blend", {"conservatism": None}, "conservatism: expected a number"),
         ("ftrojan", {"window": 0}, "window: expected a whole number of at least 1"),
         ("ftrojan", {"magnitude": "strong"}, "magnitude: expected a number"),
         ("ftrojan", {"channels": 1}, "channels: expected a list of channel numbers"),
@@ -344,6 +374,20 @@ def test_wrong_settings_are_named(name, params, message):
         ("ftrojan", {"channels": [1, 1]}, (3, 32, 32), "channels: expected some of .* each once"),
         ("ftrojan", {}, (1, 32, 32), "channels: YCrCb needs red, green and blue"),
         ("none", {}, (16, 16), "image_shape"),
+        ("wanet", {"cross_ratio": -1}, (3, 16, 16), "cross_ratio: expected a value of at least 0"),
+        ("badnets", {"label_policy": "source_specific"}, (3, 16, 16), "source_classes: label_policy source_specific"),
+        ("badnets", {"source_classes": [1]}, (3, 16, 16), "source_classes: label_policy source_specific"),
+        *(
+            ("badnets", {"label_policy": "source_specific", "source_classes": classes}, (3, 16, 16), message)
+            for classes, message in [([1, 10], "source_classes: class 10 does not exist"), ([0, 1], "0 is the target")]
+        ),
+        ("lc", {}, (3, 5, 16), "5 x 16 are too small for a pattern"),
+        ("lc", {"epsilon": -1}, (3, 16, 16), "epsilon: expected a value of at least 0"),
+        ("lc", {"train_amplitude": 256}, (3, 16, 16), r"train_amplitude: expected a value in \[0,255\]"),
+        ("adap_blend", {"pieces": 15}, (3, 16, 16), "pieces: expected a square number whose root divides"),
+        ("adap_blend", {"pieces": 9}, (3, 16, 16), "pieces: expected a square number whose root divides"),
+        ("adap_blend", {"mask_rate": 1.1}, (3, 16, 16), r"mask_rate: expected a value in \[0,1\]"),
+        ("adap_blend", {"conservatism": 1}, (3, 16, 16), r"conservatism: expected a value in \[0,1\)"),
     ],
 )
 def test_check_names_what_does_not_fit(name, params, shape, message):

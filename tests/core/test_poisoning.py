@@ -6,8 +6,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from ibray.attacks import ATTACKS, choose_poisoned, get_attack
+from ibray.attacks import ATTACKS, get_attack
+from ibray.attacks.poisoning import choose_images
 
 every_attack = pytest.mark.parametrize("name", list(ATTACKS))
 
@@ -15,6 +17,10 @@ every_attack = pytest.mark.parametrize("name", list(ATTACKS))
 def small_attack(name: str):
     """The attack with its defaults, or with what fits the 8x8 images of these tests."""
     return get_attack(name, **({"window": 8, "positions": [[7, 7]]} if name == "ftrojan" else {}))
+
+
+def choose_poisoned(labels, **arguments):
+    return choose_images(labels, **arguments).backdoor
 
 
 def half_up(ratio: float, size: int) -> int:
@@ -112,6 +118,12 @@ def test_refusals_name_what_is_wrong():
         choose_poisoned(labels, ratio=0.5, target=7, policy="target_class", seed=0)
 
 
+def surrogate(size: int = 8) -> nn.Module:
+    """A clean network's place: any will do where only counts and budgets are looked at."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * size * size, 5)).eval()
+
+
 @every_attack
 @given(seed=st.integers(0, 2**31), ratio=ratios, target=st.integers(0, 4), floats=st.booleans())
 @settings(max_examples=20, deadline=None)
@@ -122,25 +134,46 @@ def test_poisoned_set_is_consistent(name, seed, ratio, target, floats):
         images = images.float() / 255
     base = {"train_set": len(labels), "target_class": 40, "none": 0}[attack.poisons]
     ratio = ratio if base else 0
-    count = half_up(ratio, base)
-    assume(count or not base)
+    backdoors, covers = attack.divide(half_up(ratio, base))
+    assume(backdoors or not base)
     clean_images, clean_labels = images.clone(), labels.clone()
-    poisoned = attack.poison_train(images, labels, ratio, target, seed)
+    poisoned = attack.poison_train(images, labels, ratio, target, seed, surrogate=surrogate())
 
     assert torch.equal(images, clean_images) and torch.equal(labels, clean_labels)
-    assert len(poisoned) == len(labels) and int(poisoned.is_backdoor.sum()) == count
+    assert len(poisoned) == len(labels)
+    assert int(poisoned.is_backdoor.sum()) == backdoors and int(poisoned.is_cover.sum()) == covers
     assert poisoned.is_backdoor.dtype == torch.bool and poisoned.labels.dtype == torch.int64
     assert poisoned.images.dtype == images.dtype
     assert torch.equal(poisoned.original_labels, labels[poisoned.index])
-    clean = ~poisoned.is_backdoor
+    assert not (poisoned.is_backdoor & poisoned.is_cover).any()
+    clean = ~poisoned.is_backdoor & ~poisoned.is_cover
     assert torch.equal(poisoned.images[clean], images[poisoned.index[clean]])
-    assert torch.equal(poisoned.labels[clean], poisoned.original_labels[clean])
+    assert torch.equal(poisoned.labels[~poisoned.is_backdoor], poisoned.original_labels[~poisoned.is_backdoor])
     assert (poisoned.labels[poisoned.is_backdoor] == target).all()
-    assert torch.equal(
-        poisoned.images[poisoned.is_backdoor], attack.trigger(images[poisoned.index[poisoned.is_backdoor]])
-    )
+    backdoor, cover = (images[poisoned.index[mask]] for mask in (poisoned.is_backdoor, poisoned.is_cover))
+    crafted = poisoned.parts["crafted"] if attack.needs_surrogate else backdoor
+    assert torch.equal(poisoned.images[poisoned.is_backdoor], attack.trigger_in_training(crafted))
+    assert torch.equal(poisoned.images[poisoned.is_cover], attack.trigger_on_cover(cover))
     if attack.poisons == "target_class":
         assert torch.equal(poisoned.labels, poisoned.original_labels)
+
+
+@every_attack
+def test_the_parts_of_a_trigger_make_the_same_set_again(name):
+    """A run stores them, so that its data do not depend on a generator, a library or a surrogate any more."""
+    attack = small_attack(name)
+    images, labels = make_set(3)
+    ratio = 0 if name == "none" else 0.1
+    first = attack.poison_train(images, labels, ratio, 2, 7, surrogate=surrogate())
+    other = {key: part.clone() for key, part in first.parts.items()}
+    again = attack.poison_train(images, labels, ratio, 2, 7, parts=other)
+    assert torch.equal(again.images, first.images) and torch.equal(again.labels, first.labels)
+    assert torch.equal(attack.trigger(images, other), attack.trigger(images))
+    for key, part in other.items():  # and they are what decides: with other parts the images are others
+        part.copy_(part.flip(-1))
+        if name != "none" and key != "hash_weights" and not torch.equal(part, first.parts[key]):
+            changed = attack.poison_train(images, labels, ratio, 2, 7, parts=other)
+            assert not torch.equal(changed.images, first.images)
 
 
 @every_attack
