@@ -1,4 +1,4 @@
-"""The attacks by name. A new one is a file with an AttackEntry and a line here."""
+"""The attacks by name. A new one is a file with an AttackEntry and a line here, or a plug-in (ibray/plugins.py)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ ATTACKS: Registry[AttackEntry] = Registry(
         "wanet": wanet.ENTRY,
         "ftrojan": ftrojan.ENTRY,
     },
+    group="ibray.attacks",
+    entry_type=AttackEntry,
 )
 
 
