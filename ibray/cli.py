@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,8 @@ from ibray.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from ibray.registry import Registry
 
 app = typer.Typer(
     name="ibray",
@@ -180,26 +183,26 @@ def attacks() -> None:
     """List the attacks with their parameters and presets. Example: ibray attacks"""
     import dataclasses
 
-    from ibray.attacks import ATTACKS
+    from ibray.attacks import ATTACKS, get_attack
 
-    table = _table("attack", "poisons", "what it does", "parameters (paper)", "other presets", "source")
-    for name, entry in ATTACKS.items():
-        paper = entry.cls(**entry.presets["paper"])
+    def cells(name: str, entry: Any) -> list[str]:
+        paper = get_attack(name)
         parameters = _settings({f.name: getattr(paper, f.name) for f in dataclasses.fields(paper)})
         others = [f"{preset}: {_settings(values)}" for preset, values in entry.presets.items() if preset != "paper"]
-        table.add_row(name, paper.poisons, entry.description, parameters, "\n".join(others), entry.source)
-    _console().print(table)
+        return [entry.description, paper.poisons, parameters, "\n".join(others), entry.source]
+
+    _print_registry(ATTACKS, cells, "what it does", "poisons", "parameters (paper)", "other presets", "source")
 
 
 @app.command()
 def datasets(data_dir: DataDir = None) -> None:
-    """List the datasets, built in and imported. Example: ibray datasets"""
+    """List the datasets, built in, imported and of plug-ins. Example: ibray datasets"""
     from ibray.datasets import available
 
-    table = _table("dataset", "status", "shape", "classes", "what it is")
+    table = _table("dataset", "origin", "status", "shape", "classes", "what it is")
     for entry in available(data_dir):
         shape = "x".join(map(str, entry.image_shape)) if entry.image_shape else "-"
-        table.add_row(entry.name, entry.status, shape, str(entry.num_classes or "-"), entry.description)
+        table.add_row(entry.name, entry.origin, entry.status, shape, str(entry.num_classes or "-"), entry.description)
     _console().print(table)
 
 
@@ -208,10 +211,10 @@ def models() -> None:
     """List the noisy architectures with their parameters. Example: ibray models"""
     from ibray.models import MODELS
 
-    table = _table("architecture", "what it is", "parameters", "source")
-    for name, entry in MODELS.items():
-        table.add_row(name, entry.description, _settings(entry.defaults), entry.source)
-    _console().print(table)
+    def cells(name: str, entry: Any) -> list[str]:
+        return [entry.description, _settings(entry.defaults), entry.source]
+
+    _print_registry(MODELS, cells, "what it is", "parameters", "source")
 
 
 @app.command()
@@ -219,11 +222,10 @@ def estimators() -> None:
     """List the estimators of mutual information with their settings. Example: ibray estimators"""
     from ibray.mi import ESTIMATORS, settings_of
 
-    table = _table("estimator", "protocol", "what it is", "settings for I(X;T)", "source")
-    for name, entry in ESTIMATORS.items():
-        settings = _settings(settings_of(name, "I(X;T)"))
-        table.add_row(name, entry.protocol, entry.description, settings, entry.source)
-    _console().print(table)
+    def cells(name: str, entry: Any) -> list[str]:
+        return [entry.description, entry.protocol, _settings(settings_of(name, "I(X;T)")), entry.source]
+
+    _print_registry(ESTIMATORS, cells, "what it is", "protocol", "settings for I(X;T)", "source")
 
 
 @data_app.command("import")
@@ -251,6 +253,18 @@ def _table(*columns: str) -> Table:
     from ibray.terminal import plain_table
 
     return plain_table(*columns)
+
+
+def _print_registry(registry: Registry[Any], cells: Callable[[str, Any], list[str]], *columns: str) -> None:
+    """A line per name: what `cells` says of its entry, or why its plug-in cannot be used."""
+    table = _table(registry.kind, "origin", *columns)
+    for name in registry:
+        try:
+            rest = cells(name, registry[name])
+        except UserError as error:
+            rest = [f"broken: {error}"]
+        table.add_row(name, registry.origin(name), *rest)
+    _console().print(table)
 
 
 def _settings(values: Any) -> str:

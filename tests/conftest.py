@@ -1,9 +1,19 @@
-"""What several folders of tests share: tiny sweeps on real images, and a dataset cache of the test session's own."""
+"""What several folders of tests share: tiny sweeps on real images, a dataset cache of their own, and plug-ins."""
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import example_plugin
 import pytest
 
+from ibray.attacks import ATTACKS
+from ibray.datasets import DATASETS
+from ibray.mi import ESTIMATORS
+from ibray.models import MODELS
 from ibray.spec import SweepSpec, parse_spec
 
 TINY = {
@@ -35,3 +45,46 @@ def tiny():
         return parse_spec({**TINY, **changes}, "tiny.yaml")
 
     return make
+
+
+def _forget_plugins() -> None:
+    for registry in (ATTACKS, DATASETS, ESTIMATORS, MODELS):
+        vars(registry).pop("_plugins", None)
+
+
+@pytest.fixture
+def install(tmp_path) -> Iterator[Callable[..., Path]]:
+    """Install a package of one module for one test, as pip would lay it out; returns the directory it lies in.
+
+    entry_points: group -> name -> attribute of the module.
+    """
+    site = tmp_path / "site-packages"
+    modules = []
+
+    def make(package: str, source: str, entry_points: Mapping[str, Mapping[str, str]], version: str = "1.2") -> Path:
+        module = package.replace("-", "_")
+        modules.append(module)
+        info = site / f"{module}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (site / f"{module}.py").write_text(source)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        lines = []
+        for group, entries in entry_points.items():
+            lines += [f"[{group}]", *(f"{name} = {module}:{attribute}" for name, attribute in entries.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        importlib.invalidate_caches()
+        _forget_plugins()
+        return site
+
+    sys.path.insert(0, str(site))
+    yield make
+    for module in modules:
+        sys.modules.pop(module, None)
+    sys.path.remove(str(site))
+    _forget_plugins()
+
+
+@pytest.fixture
+def example(install) -> Path:
+    """example_plugin.py installed as ibray-example 1.2; returns the directory it lies in."""
+    return install("ibray-example", Path(example_plugin.__file__).read_text(), example_plugin.ENTRY_POINTS)

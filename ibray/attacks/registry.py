@@ -1,4 +1,4 @@
-"""The attacks by name. A new one is a file with an AttackEntry and a line here."""
+"""The attacks by name. A new one is a file with an AttackEntry and a line here, or a plug-in (ibray/plugins.py)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ ATTACKS: Registry[AttackEntry] = Registry(
         "adap_blend": adap_blend.ENTRY,
         "ftrojan": ftrojan.ENTRY,
     },
+    group="ibray.attacks",
+    entry_type=AttackEntry,
 )
 
 

@@ -33,7 +33,7 @@ class RawData:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry:
-    """A built-in dataset.
+    """A line of the registry: a dataset that can be built by name.
 
     ``load(directory)`` returns the RawData; it may use ``directory`` (empty, removed afterwards) for
     downloads and imports what it needs itself, so that listing the datasets stays fast.

@@ -17,7 +17,7 @@ from ibray.datasets.subsample import balanced_indices
 from ibray.errors import UserError
 from ibray.registry import did_you_mean
 
-Status = Literal["embedded", "cached", "downloadable", "imported", "damaged"]
+Status = Literal["embedded", "cached", "downloadable", "imported", "damaged", "broken"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +25,11 @@ class AvailableDataset:
     """One line of the list of datasets; the counts are None for what is not on disk yet."""
 
     name: str
+    origin: str  # "ibray", "PACKAGE VERSION" of a plug-in, "imported", or "uninstalled": a plug-in's that is gone
     status: Status
     description: str
     source: str
-    image_shape: tuple[int, ...]  # C,H,W; empty when damaged
+    image_shape: tuple[int, ...]  # C,H,W; empty when damaged or broken
     num_classes: int
     train_images: int | None
     test_images: int | None
@@ -45,16 +46,16 @@ def load_dataset(
     """The dataset ``name``, from the cache, or built (and downloaded, if ``download``) on first use.
 
     ``per_class`` and ``test_per_class`` keep that many images of every class, chosen by a fixed seed that is
-    not the run's and in the dataset's order. Raises UserError for an unknown name, a damaged cache, a failed
-    download, or more images asked for than the smallest class has.
+    not the run's and in the dataset's order. Raises UserError for an unknown name, a broken plug-in, a damaged
+    cache, a failed download, or more images asked for than the smallest class has.
     """
     check_name(name)
+    entry = DATASETS.get(name)  # for a cached one too: what the cache holds must not hide two datasets of one name
     root = resolve_data_dir(data_dir)
     directory = root / name
     if not directory.exists():
-        if name not in DATASETS:
+        if entry is None:
             raise _unknown(name, root)
-        entry = DATASETS[name]
         if entry.downloads and not download:
             raise UserError(
                 f"dataset '{name}' is not in {root} and downloading is off. Allow the download, or bring it "
@@ -78,13 +79,13 @@ def _subsample(images: ImageSet, split: Literal["train", "test"], per_class: int
 
 
 def available(data_dir: str | os.PathLike[str] | None = None) -> list[AvailableDataset]:
-    """Every built-in and every dataset in the cache; reads only manifests: quick, and no hash is checked."""
+    """Every registered dataset and every one in the cache; reads only manifests: quick, and no hash is checked."""
     root = resolve_data_dir(data_dir)
     return [_describe(name, root / name) for name in [*DATASETS, *_imported(root)]]
 
 
 def _imported(root: Path) -> list[str]:
-    """Names of the cached datasets that are not built in."""
+    """Names of the cached datasets that are not registered."""
     if not root.is_dir():
         return []
     return sorted(
@@ -95,8 +96,15 @@ def _imported(root: Path) -> list[str]:
 
 
 def _describe(name: str, directory: Path) -> AvailableDataset:
-    entry = DATASETS[name] if name in DATASETS else None  # noqa: SIM401  (a Registry's get raises)
-    common = {"name": name, "description": entry.description if entry else "your own images"}
+    common = {"name": name, "origin": DATASETS.origin(name) if name in DATASETS else "imported"}
+    unreadable = {"image_shape": (), "num_classes": 0, "train_images": None, "test_images": None}
+    try:
+        entry = DATASETS.get(name)
+    except UserError as error:
+        return AvailableDataset(
+            **common, **unreadable, status="broken", description=f"broken: {error}", source=str(error)
+        )
+    common["description"] = entry.description if entry else "your own images"
     if not directory.exists():
         return AvailableDataset(
             **common,
@@ -111,15 +119,11 @@ def _describe(name: str, directory: Path) -> AvailableDataset:
         manifest = read_manifest(directory)
         shapes = {key: tuple(manifest["files"][f"{key}.npy"]["shape"]) for key in ARRAYS}
     except UserError as error:
-        return AvailableDataset(
-            **common,
-            status="damaged",
-            source=str(error),
-            image_shape=(),
-            num_classes=0,
-            train_images=None,
-            test_images=None,
-        )
+        return AvailableDataset(**common, **unreadable, status="damaged", source=str(error))
+    if manifest["origin"] == "import":
+        common["origin"] = "imported"
+    elif entry is None:
+        common |= {"origin": "uninstalled", "description": "left in the cache by a plug-in"}
     status = {"embedded": "embedded", "download": "cached", "import": "imported"}[manifest["origin"]]
     return AvailableDataset(
         **common,
@@ -136,6 +140,6 @@ def _unknown(name: str, root: Path) -> UserError:
     imported = _imported(root)
     return UserError(
         f"unknown dataset '{name}': {did_you_mean(name, [*DATASETS, *imported])}"
-        f"Built in: {', '.join(DATASETS)}. Imported: {', '.join(imported) or 'none'} (in {root}). "
+        f"There are: {', '.join(DATASETS)}. Imported: {', '.join(imported) or 'none'} (in {root}). "
         f"Bring in your own with: ibray data import {name} FILE.npz"
     )

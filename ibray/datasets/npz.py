@@ -37,7 +37,7 @@ def import_npz(
     """
     check_name(name)
     if name in DATASETS and not DATASETS[name].downloads:
-        raise UserError(f"'{name}' comes with ibray and needs no import: choose another name")
+        raise UserError(f"'{name}' comes with {DATASETS.origin(name)} and needs no import: choose another name")
     file = Path(file).expanduser()
     directory = resolve_data_dir(data_dir) / name
     if directory.exists() and not overwrite:

@@ -1,4 +1,4 @@
-"""The built-in datasets by name. A new one is a file with a DatasetEntry and a line here."""
+"""The datasets by name. A new one is a file with a DatasetEntry and a line here, or a plug-in (ibray/plugins.py)."""
 
 from __future__ import annotations
 
@@ -22,4 +22,6 @@ DATASETS: Registry[DatasetEntry] = Registry(
         "gtsrb": GTSRB,
         "fashion_mnist": FASHION_MNIST,
     },
+    group="ibray.datasets",
+    entry_type=DatasetEntry,
 )

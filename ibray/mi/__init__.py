@@ -41,6 +41,8 @@ ESTIMATORS: Registry[EstimatorEntry] = Registry(
             presets=_infonce.PRESETS,
         ),
     },
+    group="ibray.estimators",
+    entry_type=EstimatorEntry,
 )
 
 

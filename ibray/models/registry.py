@@ -1,4 +1,4 @@
-"""The architectures by name. A new one is a file with a module and a line here."""
+"""The architectures by name. A new one is a file with a module and a line here, or a plug-in (ibray/plugins.py)."""
 
 from __future__ import annotations
 
@@ -83,6 +83,8 @@ MODELS: Registry[ModelEntry] = Registry(
             defaults={"width": 16},
         ),
     },
+    group="ibray.models",
+    entry_type=ModelEntry,
 )
 
 

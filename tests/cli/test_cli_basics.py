@@ -123,7 +123,7 @@ def test_imported_images_are_listed(ibray, npz, tmp_path):
     result = ibray("data", "import", "mine", npz, *cache)
     assert result.out == "mine: 6 training and 3 test images, 3 classes of 3x8x8\n"
     (line,) = [line for line in ibray("datasets", *cache).out.splitlines() if line.startswith("mine ")]
-    assert "imported" in line and "3x8x8" in line
+    assert line.split()[:4] == ["mine", "imported", "imported", "3x8x8"]  # origin and status
 
 
 def test_a_second_import_of_the_name_needs_overwrite(ibray, npz, tmp_path):
