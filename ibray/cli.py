@@ -29,11 +29,22 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="The dataset cache: what is in it, and how to add to it.")
 app.add_typer(data_app, name="data")
+attacks_app = typer.Typer(invoke_without_command=True)
+app.add_typer(attacks_app, name="attacks")
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's output directory.")]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="IBRAY_DATA", help="Dataset cache (default: ~/.cache/ibray/data)."),
+]
+LpipsWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--lpips-weights",
+        metavar="FILE.npz",
+        envvar="IBRAY_LPIPS_WEIGHTS",
+        help="AlexNet and LPIPS weights (default: torchvision's cached AlexNet, or no LPIPS).",
+    ),
 ]
 
 EXIT_FAILED_CELLS = 1
@@ -178,9 +189,11 @@ def schema() -> None:
     print(json.dumps(SweepSpec.model_json_schema(), indent=1))
 
 
-@app.command()
-def attacks() -> None:
-    """List the attacks with their parameters and presets. Example: ibray attacks"""
+@attacks_app.callback()
+def attacks(context: typer.Context) -> None:
+    """List the attacks with their parameters and presets, or show them. Example: ibray attacks"""
+    if context.invoked_subcommand:
+        return
     import dataclasses
 
     from ibray.attacks import ATTACKS, get_attack
@@ -192,6 +205,27 @@ def attacks() -> None:
         return [entry.description, paper.poisons, parameters, "\n".join(others), entry.source]
 
     _print_registry(ATTACKS, cells, "what it does", "poisons", "parameters (paper)", "other presets", "source")
+
+
+@attacks_app.command("show")
+def attacks_show(
+    dataset: Annotated[
+        str | None, typer.Option(help="Whose test images (default: cifar10 if it is in the cache, else digits).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The picture, a PNG (default: attacks-DATASET.png).")] = None,
+    attack: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this attack; repeatable (default: all but none).")
+    ] = None,
+    lpips_weights: LpipsWeights = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Draw what every attack does to a few images, and measure how visible it is: PSNR, SSIM and LPIPS.
+
+    Example: ibray attacks show --dataset digits --attack badnets --attack blend
+    """
+    from ibray.show_attacks import show_attacks
+
+    print(show_attacks(dataset, out, attack or [], lpips_weights, data_dir, _console(), _console(stderr=True)))
 
 
 @app.command()

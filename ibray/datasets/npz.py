@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +12,7 @@ from ibray.datasets.base import ImageSet, RawData
 from ibray.datasets.cache import ARRAYS, build, check_name, open_set, resolve_data_dir
 from ibray.datasets.registry import DATASETS
 from ibray.errors import UserError
-
-# What NumPy and zipfile raise on damaged bytes (an encrypted or unknown compression is a RuntimeError).
-_UNREADABLE = (ValueError, KeyError, EOFError, OSError, RuntimeError, zlib.error, zipfile.BadZipFile)
+from ibray.npz import read_arrays
 
 
 def import_npz(
@@ -48,7 +44,7 @@ def import_npz(
 
 
 def _read(name: str, file: Path, class_names: Sequence[str] | None) -> RawData:
-    found = _arrays(file)
+    found = read_arrays(file, ARRAYS)
     images = {key: _images(file, key, found[key]) for key in ("train_x", "test_x")}
     if images["train_x"].shape[1:] != images["test_x"].shape[1:]:
         raise UserError(
@@ -77,39 +73,6 @@ def _read(name: str, file: Path, class_names: Sequence[str] | None) -> RawData:
         class_names=_class_names(name, images["train_x"].shape[1:], classes, class_names),
         source=f"imported from {file.name}",
     )
-
-
-def _arrays(file: Path) -> dict[str, np.ndarray]:
-    """The four arrays of the file; the zip's own checksums are verified in passing."""
-    wanted = ", ".join(ARRAYS)
-    if not file.is_file():
-        raise UserError(f"{file}: there is no such file; expected an .npz with the arrays {wanted}")
-    try:
-        archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise UserError(f"{file}: holds a single array; expected an .npz with the arrays {wanted}")
-        with archive:
-            missing = [key for key in ARRAYS if key not in archive.files]
-            if missing:
-                raise UserError(
-                    f"{file}: key '{missing[0]}' is missing; expected the arrays {wanted}, "
-                    f"found {', '.join(archive.files) or 'none'}"
-                )
-            arrays = {}
-            for key in ARRAYS:
-                try:
-                    arrays[key] = archive[key]
-                except _UNREADABLE as error:
-                    raise UserError(
-                        f"{file}: key '{key}' cannot be read ({error}): the file is damaged"
-                    ) from error
-            return arrays
-    except UserError:  # a ValueError too, but said already what is wrong
-        raise
-    except _UNREADABLE as error:
-        raise UserError(
-            f"{file}: is not an .npz file, or is cut short; expected the arrays {wanted}"
-        ) from error
 
 
 def _images(file: Path, key: str, array: np.ndarray) -> np.ndarray:

@@ -89,6 +89,15 @@ IMPORT = {
     "name with a path": (["data", "import", "../mine", "part.npz"], ["'../mine' is not allowed", "a-z, 0-9"]),
 }
 
+SHOW = {
+    "unknown attack": (["attacks", "show", "--attack", "badnet"], ["'badnet'", "did you mean 'badnets'?"]),
+    "unknown dataset": (["attacks", "show", "--dataset", "digit16"], ["'digit16'", "did you mean 'digits16'?"]),
+    "no such weights": (["attacks", "show", "--lpips-weights", "nope.npz"], ["nope.npz: there is no such file"]),
+    "text as weights": (["attacks", "show", "--lpips-weights", "text.npz"], ["text.npz: is not an .npz file"]),
+    "other weights": (["attacks", "show", "--lpips-weights", "part.npz"], ["key 'conv0.weight' is missing"]),
+    "a picture of another kind": (["attacks", "show", "--out", "a.jpg"], ["--out a.jpg", "ending in .png"]),
+}
+
 READING = {
     **{
         f"{command} {where}": ([command, where, *more], ["no results database at ", where])
@@ -110,7 +119,7 @@ READING = {
     "missing argument": (["sweep"], ["FILE"]),
 }
 
-CASES = SPEC | DATA | OUTPUT | IMPORT | READING
+CASES = SPEC | DATA | OUTPUT | IMPORT | SHOW | READING
 
 
 def check_message(message: str, parts: list[str]) -> None:

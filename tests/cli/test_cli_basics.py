@@ -28,10 +28,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def leaves(command, words=()) -> dict[str, str]:
-    """Every command of the real app, as typed after `ibray`, with its whole help text."""
-    if not hasattr(command, "commands"):
-        return {" ".join(words): command.help or ""}
-    return {name: text for word, sub in command.commands.items() for name, text in leaves(sub, (*words, word)).items()}
+    """Every command of the real app, as typed after `ibray`, with its whole help text; a group if it works alone."""
+    subcommands = getattr(command, "commands", {})
+    found = {name: text for word, sub in subcommands.items() for name, text in leaves(sub, (*words, word)).items()}
+    if not subcommands or command.invoke_without_command:
+        found[" ".join(words)] = command.help or ""
+    return found
 
 
 COMMANDS = leaves(typer.main.get_command(cli.app))
