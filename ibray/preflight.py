@@ -53,7 +53,8 @@ def _check(cell: Cell, data_dir: Path | None) -> None:
     attack = get_attack(cell.attack.name, **cell.attack.params)
     try:
         attack.check(sizes.image_shape, len(sizes.train), cell.target_class)
-        if attack.poisons != "none" and sizes.exact:
+        # A fraction of the whole set fits best where it is spread evenly: what is refused there is refused in any case.
+        if attack.poisons == "train_set" or (attack.poisons != "none" and sizes.exact):
             labels = torch.arange(len(sizes.train)).repeat_interleave(torch.tensor(sizes.train))
             choose_poisoned(labels, ratio=cell.poison_ratio, target=cell.target_class, policy=attack.poisons, seed=0)
     except UserError:

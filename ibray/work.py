@@ -83,12 +83,13 @@ def mi_flop(task: Task, sizes: DatasetSizes) -> int | None:
     cell, settings = task.cell, task.settings
     if settings["estimator"] != "infonce":
         return None
+    clean_classes = settings["clean_classes"]
     used, images_of = _subset_sizes(
         sizes.train,
         get_attack(cell.attack.name, **cell.attack.params).poisons,
         cell.poison_ratio,
         cell.target_class,
-        settings["clean_classes"] and tuple(settings["clean_classes"]),
+        None if clean_classes is None else tuple(clean_classes),
         settings["max_samples"],
     )
     net = network(cell, sizes)

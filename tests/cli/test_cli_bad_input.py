@@ -78,13 +78,14 @@ PUBLISHED = {
     "alpha above 1": (["attack={name: blend, alpha: 1.5}"], ["blend on dataset svhn: alpha", "[0,1]", "1.5"]),
     "class that is not there": (["target_class=10"], ["target_class: class 10 does not exist", "0..9"]),
     "ratio of no image": (["poison_ratio=0.00001"], ["poison_ratio: 1e-05 of 40000", "no image"]),
+    "ratio of no image, uneven classes": (["poison_ratio=0.00001", "dataset=gtsrb"], ["1e-05 of 26640", "no image"]),
     "too many images": (
         ["dataset={name: svhn, per_class: 4001}"],
         ["per_class: 4001 images of each class", "'svhn' has 40000", "at most 4000"],
     ),
 }
 BEFORE_DOWNLOAD = {
-    f"{name} of svhn{', ' * bool(flag)}{' '.join(flag)}": (
+    f"{' '.join([name, 'before the download', *flag])}": (
         [*SWEEP, *flag, *(word for one in ["dataset=svhn", *assignments] for word in ("--set", one))],
         ["tiny.yaml: ", *parts],
     )

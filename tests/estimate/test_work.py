@@ -87,7 +87,7 @@ def test_a_critic_makes_whole_batches_only_and_no_larger_than_its_images():
 
 
 @pytest.mark.parametrize("attack", ["none", "badnets"])
-@pytest.mark.parametrize("mi", [{}, {"max_samples": 15}, {"clean_classes": [4]}], ids=["all", "capped", "one class"])
+@pytest.mark.parametrize("mi", [{}, {"max_samples": 15}, {"clean_classes": [4]}, {"clean_classes": []}], ids=str)
 def test_mi_work_is_that_of_the_subsets_of_a_real_run(tiny, data_dir, attack, mi):
     settings = {**tiny().mi.model_dump(), **mi}
     spec = tiny(attack=attack, mi=settings)
