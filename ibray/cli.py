@@ -82,7 +82,8 @@ def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, for example sweeps/quickstart.yaml.")],
     out: Annotated[Path | None, typer.Option(help="Output directory (default: results/NAME).")] = None,
     address: Annotated[str | None, typer.Option(help="A Ray cluster: auto or HOST:6379 (default: none).")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show cells and what is missing; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show cells, hours, disk; run nothing.")] = False,
+    tflops: Annotated[float, typer.Option(help="Dry run: TFLOP/s that one GPU sustains.")] = 10.0,
     inline: Annotated[bool, typer.Option("--inline", help="One task after another, without Ray.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     assignments: Annotated[
@@ -105,7 +106,7 @@ def sweep(
     if dry_run:
         from ibray.dry_run import print_plan
 
-        print_plan(spec, out, data_dir, _console())
+        print_plan(spec, out, data_dir, tflops, _console())
         return
     if inline:
         from ibray.malloc import restart_tuned

@@ -1,13 +1,16 @@
-"""`ibray sweep --dry-run`: the cells of a grid and what of them is missing, without starting or writing anything."""
+"""`ibray sweep --dry-run`: the cells of a grid, what of them is missing and what that will take; starts nothing."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
 
 from ibray.datasets import available
+from ibray.errors import UserError
+from ibray.estimate import Estimator, Time
 from ibray.plan import missing_tasks
 from ibray.preflight import check_cells
 from ibray.spec import SweepSpec
@@ -16,12 +19,16 @@ from ibray.terminal import plain_table
 from ibray.workspace import DATABASE, check_output
 
 
-def print_plan(spec: SweepSpec, out: Path, data_dir: Path | None, console: Console) -> None:
-    """Print one line per cell and the number of tasks of each stage, done and missing."""
+def print_plan(spec: SweepSpec, out: Path, data_dir: Path | None, tflops: float, console: Console) -> None:
+    """Print one line per cell, the tasks of each stage that are missing with the time they take, and the disk.
+
+    tflops: assumed TFLOP/s of one GPU, for what has not been measured yet.
+    """
+    if not 0 < tflops < math.inf:
+        raise UserError(f"--tflops {tflops:g}: give the TFLOP/s that one GPU sustains, for example --tflops 10")
     cells = spec.cells()
     check_output(out, spec)
-    absent = {entry.name for entry in available(data_dir) if entry.status == "downloadable"}
-    check_cells((cell for cell in cells if cell.dataset.name not in absent), spec.source, data_dir)
+    check_cells(cells, spec.source, data_dir, download=False)
     tasks = plan_tasks(spec, cells)
     database = out / DATABASE
     missing = missing_tasks(database, tasks, out) if database.exists() else tasks
@@ -37,9 +44,60 @@ def print_plan(spec: SweepSpec, out: Path, data_dir: Path | None, console: Conso
         )  # fmt: skip
         table.add_row(*(str(value) for value in values))
     console.print(table)
+    estimator = Estimator(spec, database, data_dir, tflops)
+    times = []
     for stage, total in Counter(task.stage for task in tasks).items():
-        left = sum(task.stage == stage for task in missing)
-        console.print(f"{stage}: {left} of {total} tasks to run")
+        to_run = [task for task in missing if task.stage == stage]
+        known = estimator.times(to_run)
+        console.print(f"{stage}: {len(to_run)} of {total} tasks to run{_times(known, len(to_run), tflops)}")
+        times += known
+    if times:
+        gpu_hours, hours = sum(time.gpu_hours for time in times), sum(time.hours for time in times)
+        console.print(f"in all about {_rough(gpu_hours)} GPU-hours; {_rough(hours)} hours of trials one after another")
+    if any(time.flop for time in times):
+        console.print(
+            f"assumed: a GPU that sustains {tflops:g} TFLOP/s (--tflops; 10 is a guess for an A10G in bf16 or "
+            "TF32); small networks and critics stay well below it"
+        )
+    disk = estimator.disk(cells)
+    console.print(
+        f"disk: about {_scaled(disk.snapshot_bytes, 'B')} in {disk.snapshots} snapshots, and while they train "
+        f"{_scaled(disk.checkpoint_bytes, 'B')} of checkpoints per running trial"
+    )
     console.print(f"{len(cells)} cells, output in {out}")
+    absent = {entry.name for entry in available(data_dir) if entry.status == "downloadable"}
     for name in sorted(absent & {cell.dataset.name for cell in cells}):
         console.print(f"dataset {name}: not in the cache yet; the sweep downloads it first")
+
+
+def _times(times: list[Time], tasks: int, tflops: float) -> str:
+    """What follows the number of tasks of a stage: how long they take, and how that is known."""
+    parts = [f"{_count(time.tasks, tasks)}{_time(time, tflops)}" for time in times]
+    unknown = tasks - sum(time.tasks for time in times)
+    if unknown:
+        parts.append(f"{_count(unknown, tasks)}not estimated")
+    return f": {'; '.join(parts)}" if parts else ""
+
+
+def _count(part: int, tasks: int) -> str:
+    return "" if part == tasks else f"{part} of them "
+
+
+def _time(time: Time, tflops: float) -> str:
+    hours = f"about {_rough(time.hours)} hours of trials"
+    if time.device == "cpu":
+        return f"{hours}, measured on a CPU"
+    source = f"measured on {time.device}" if time.device else f"{_scaled(time.flop, 'FLOP')} at {tflops:g} TFLOP/s"
+    return f"{hours}, {_rough(time.gpu_hours)} GPU-hours, {source}"
+
+
+def _scaled(value: float, unit: str) -> str:
+    """Two digits and a prefix: 17 GB."""
+    prefixes = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+    factor, prefix = next((pair for pair in prefixes if value >= pair[0]), (1, ""))
+    return f"{_rough(value / factor)} {prefix}{unit}"
+
+
+def _rough(value: float) -> str:
+    """Two significant digits: nobody knows it better."""
+    return f"{float(f'{value:.2g}'):,g}"

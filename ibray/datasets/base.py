@@ -43,6 +43,9 @@ class DatasetEntry:
     source: str
     image_shape: tuple[int, int, int]  # C,H,W
     class_names: tuple[str, ...]
+    train_images: int
+    test_images: int
+    balanced: bool  # as many training images of every class
     downloads: bool
     load: Callable[[Path], RawData]
 

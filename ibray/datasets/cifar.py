@@ -23,6 +23,9 @@ def cifar_entry(
         source=SOURCE,
         image_shape=(3, 32, 32),
         class_names=class_names,
+        train_images=50_000,
+        test_images=10_000,
+        balanced=True,
         downloads=True,
         load=partial(load_cifar, name=name, torchvision_name=torchvision_name, class_names=class_names),
     )

@@ -66,6 +66,9 @@ DIGITS = DatasetEntry(
     source=SOURCE,
     image_shape=(3, 32, 32),
     class_names=CLASS_NAMES,
+    train_images=1_438,
+    test_images=359,
+    balanced=False,
     downloads=False,
     load=partial(load, size=32),
 )
@@ -75,6 +78,9 @@ DIGITS16 = DatasetEntry(
     source=SOURCE,
     image_shape=(3, 16, 16),
     class_names=CLASS_NAMES,
+    train_images=1_438,
+    test_images=359,
+    balanced=False,
     downloads=False,
     load=partial(load, size=16),
 )

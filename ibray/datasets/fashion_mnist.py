@@ -50,6 +50,9 @@ FASHION_MNIST = DatasetEntry(
     source=SOURCE,
     image_shape=(3, SIZE, SIZE),
     class_names=CLASS_NAMES,
+    train_images=60_000,
+    test_images=10_000,
+    balanced=True,
     downloads=True,
     load=load,
 )

@@ -66,6 +66,9 @@ GTSRB = DatasetEntry(
     source=SOURCE,
     image_shape=(3, SIZE, SIZE),
     class_names=CLASS_NAMES,
+    train_images=26_640,
+    test_images=12_630,
+    balanced=False,
     downloads=True,
     load=load,
 )

@@ -22,7 +22,7 @@ Status = Literal["embedded", "cached", "downloadable", "imported", "damaged", "b
 
 @dataclass(frozen=True, kw_only=True)
 class AvailableDataset:
-    """One line of the list of datasets; the counts are None for what is not on disk yet."""
+    """One line of the list of datasets; the counts are the published ones until it is on disk, None when damaged."""
 
     name: str
     origin: str  # "ibray", "PACKAGE VERSION" of a plug-in, "imported", or "uninstalled": a plug-in's that is gone
@@ -112,8 +112,8 @@ def _describe(name: str, directory: Path) -> AvailableDataset:
             source=entry.source,
             image_shape=entry.image_shape,
             num_classes=entry.num_classes,
-            train_images=None,
-            test_images=None,
+            train_images=entry.train_images,
+            test_images=entry.test_images,
         )
     try:
         manifest = read_manifest(directory)

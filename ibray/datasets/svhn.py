@@ -42,6 +42,9 @@ SVHN = DatasetEntry(
     source=SOURCE,
     image_shape=(3, 32, 32),
     class_names=CLASS_NAMES,
+    train_images=10 * PER_CLASS,
+    test_images=26_032,
+    balanced=True,
     downloads=True,
     load=load,
 )

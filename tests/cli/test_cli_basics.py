@@ -149,6 +149,30 @@ def test_a_dry_run_prints_every_cell_and_what_is_missing(ibray, sweep_file, tiny
     assert f"2 cells, output in {tmp_path / 'out'}" in result.out
 
 
+def line_of(result, start: str) -> str:
+    """The one line of the output that starts like this."""
+    (line,) = [line for line in result.out.splitlines() if line.startswith(start)]
+    return line
+
+
+def test_a_dry_run_estimates_hours_and_disk_and_names_what_it_assumes(ibray, sweep_file, tmp_path):
+    words = ("sweep", sweep_file, "--out", tmp_path / "out", "--dry-run")
+    fast, slow = ibray(*words), ibray(*words, "--tflops", "0.000001")
+    assert "2.4 GFLOP at 10 TFLOP/s" in line_of(fast, "train: 2 of 2") and "at 10 TFLOP/s" in line_of(fast, "mi: ")
+    # 3 epochs x (2 x (3 x 200 + 100) + 90) images x 0.547 MFLOP at 1 MFLOP/s
+    assert "about 0.68 hours of trials, 0.68 GPU-hours, 2.4 GFLOP at 1e-06 TFLOP/s" in line_of(slow, "train: 2 of 2")
+    assert "GPU-hours" in line_of(slow, "in all about ") and "1e-06 TFLOP/s" in line_of(slow, "assumed: ")
+    assert " in 4 snapshots" in line_of(slow, "disk: about ") and "per running trial" in line_of(slow, "disk: ")
+
+
+def test_a_dry_run_knows_the_work_of_a_dataset_that_is_not_in_the_cache(ibray, sweep_file, tmp_path):
+    words = ("sweep", sweep_file, "--out", tmp_path / "out", "--set", "dataset=svhn", "--dry-run")
+    result = ibray(*words)
+    assert (result.code, result.err) == (0, "")
+    assert "FLOP at 10 TFLOP/s" in line_of(result, "mi: 4 of 4")
+    assert line_of(result, "dataset svhn: ") == "dataset svhn: not in the cache yet; the sweep downloads it first"
+
+
 def test_a_dry_run_of_a_new_sweep_writes_nothing(ibray, sweep_file, tmp_path, contents):
     before = contents(tmp_path)
     ibray("sweep", sweep_file, "--out", tmp_path / "out", "--dry-run")
@@ -165,7 +189,7 @@ def half_done(tmp_path, tiny) -> Path:
     enter_plan(out / DATABASE, spec.cells(), tasks)
     writer = store.Store(out / DATABASE, interval=3600)
     first, second = (task.key for task in tasks if task.stage == "train")
-    writer.begin(first)
+    writer.begin(first, device="cpu")
     writer.finish(first, {}, seconds=1.0)
     writer.begin(second)
     writer.fail(second, "OSError: [Errno 28] no space for [weights] in '[/disk]'")
@@ -177,7 +201,8 @@ def test_a_dry_run_of_a_half_done_sweep_says_what_is_left_and_writes_nothing(ibr
     before = contents(half_done)
     result = ibray("sweep", sweep_file, "--out", half_done, "--dry-run")
     # Its snapshots are not on disk, so the done training would run again.
-    assert "train: 2 of 2 tasks to run" in result.out
+    assert line_of(result, "train: 2 of 2 tasks to run").endswith("hours of trials, measured on a CPU")
+    assert line_of(result, "mi: 4 of 4 tasks to run").endswith("TFLOP/s")
     assert contents(half_done) == before
 
 

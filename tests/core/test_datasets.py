@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibray.datasets import DATASETS, available, cache, import_npz, load_dataset, svhn
+from ibray.datasets import DATASETS, available, cache, dataset_sizes, import_npz, load_dataset, svhn
 from ibray.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +100,50 @@ def test_tensors_are_writable_copies(digits_dir):
     assert not (images.train_x[0] == 7).all()
 
 
+# --- sizes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, entry in DATASETS.items() if not entry.downloads])
+def test_the_counts_of_an_embedded_dataset_are_true(digits_dir, name):
+    images, entry = load_dataset(name, data_dir=digits_dir), DATASETS[name]
+    sizes = np.bincount(images.train_y)
+    assert (len(images.train_y), len(images.test_y)) == (entry.train_images, entry.test_images)
+    assert (images.image_shape, images.class_names) == (entry.image_shape, entry.class_names)
+    assert entry.balanced == (sizes.min() == sizes.max())
+
+
+@pytest.mark.parametrize("per_class", [None, 30])
+def test_sizes_on_disk_are_those_of_the_labels(digits_dir, per_class):
+    sizes = dataset_sizes("digits16", data_dir=digits_dir, per_class=per_class, test_per_class=per_class)
+    images = load_dataset("digits16", data_dir=digits_dir, per_class=per_class, test_per_class=per_class)
+    assert sizes.train == tuple(np.bincount(images.train_y)) and sizes.test == tuple(np.bincount(images.test_y))
+    assert sizes.image_shape == (3, 16, 16) and sizes.exact
+
+
+@pytest.mark.parametrize("name", [name for name, entry in DATASETS.items() if entry.downloads])
+def test_sizes_before_the_download_are_the_published_ones(tmp_path, name):
+    sizes, entry = dataset_sizes(name, data_dir=tmp_path), DATASETS[name]
+    assert (sum(sizes.train), sum(sizes.test)) == (entry.train_images, entry.test_images)
+    assert len(sizes.train) == len(sizes.test) == entry.num_classes and sizes.image_shape == entry.image_shape
+    assert sizes.exact == entry.balanced and max(sizes.train) - min(sizes.train) <= (not entry.balanced)
+    few = dataset_sizes(name, data_dir=tmp_path, per_class=7, test_per_class=5)
+    assert set(few.train) == {7} and set(few.test) == {5} and few.exact
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_imported_set_counts_more_than_what_is_published_under_its_name(tmp_path, npz):
+    import_npz("cifar10", npz(), data_dir=tmp_path)
+    sizes = dataset_sizes("cifar10", data_dir=tmp_path)
+    assert (sizes.train, sizes.test, sizes.image_shape) == ((10,) * 4, (5,) * 4, (3, 8, 8))
+
+
+def test_more_images_than_published_are_refused_before_the_download(tmp_path):
+    with pytest.raises(UserError, match=r"per_class: 4001 .* 'svhn' has 40000 in 10 classes: at most 4000 of each"):
+        dataset_sizes("svhn", data_dir=tmp_path, per_class=4001)
+    with pytest.raises(UserError, match=r"test_per_class: 1001 .* 'cifar10' has 10000 in 10 classes: at most 1000"):
+        dataset_sizes("cifar10", data_dir=tmp_path, test_per_class=1001)
+
+
 # --- subsampling -------------------------------------------------------------------------------------------
 
 
@@ -167,7 +211,8 @@ def test_available_tells_the_status(copy, npz):
         4,
         40,
     )
-    assert found["svhn"].train_images is None
+    assert (found["cifar10"].train_images, found["broken"].train_images) == (40, None)
+    assert (found["svhn"].train_images, found["svhn"].test_images) == (40_000, 26_032)
     assert [entry.name for entry in available(copy / "nowhere")] == list(DATASETS)
 
 
@@ -551,6 +596,8 @@ def test_the_real_cifar10():
     assert images.image_shape == (3, 32, 32) and np.bincount(images.test_y).tolist() == [1000] * 10
     whole = load_dataset("cifar10", download=False)
     assert np.bincount(whole.train_y).tolist() == [5000] * 10
+    entry = DATASETS["cifar10"]
+    assert (entry.train_images, entry.test_images, entry.balanced) == (len(whole.train_y), len(whole.test_y), True)
     # the means everybody normalises with: 0.4914, 0.4822, 0.4465
     means = [whole.train_x[:, c].mean() / 255 for c in range(3)]
     assert means == pytest.approx([0.4914, 0.4822, 0.4465], abs=1e-4)

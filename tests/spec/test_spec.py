@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
 import yaml
 
 from ibray.cell import Cell
-from ibray.errors import UserError
 from ibray.spec import load_spec
-
-SWEEPS = Path(__file__).parents[2] / "sweeps"
 
 SMALL = """
     name: small
@@ -259,24 +255,3 @@ def test_the_resolved_spec_is_a_sweep_file_of_the_same_cells(load, tmp_path):
     again = tmp_path / "resolved.yaml"
     again.write_text(yaml.safe_dump(spec.resolved()))
     assert ids(load_spec(again)) == ids(spec) and load_spec(again).resolved() == spec.resolved()
-
-
-# The sweeps that come with ibray
-
-COMPLETE = sorted(path.name for path in SWEEPS.glob("*.yaml") if path.name != "full.yaml")
-
-
-@pytest.mark.parametrize("name", COMPLETE)
-def test_a_shipped_sweep_loads_and_has_unique_cells(name):
-    cells = load_spec(SWEEPS / name).cells()
-    assert len({cell.run_id for cell in cells}) == len(cells) > 0
-
-
-def test_the_full_sweep_loads_or_says_which_of_its_parts_exist():
-    try:
-        cells = load_spec(SWEEPS / "full.yaml").cells()
-    except UserError as error:
-        assert all("unknown attack" in line or "unknown architecture" in line for line in str(error).splitlines())
-        assert "There are: none, badnets, blend" in str(error)
-    else:
-        assert len(cells) == 96
