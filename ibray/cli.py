@@ -89,6 +89,11 @@ def sweep(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the file; repeatable.")
     ] = None,
+    stages: Annotated[
+        list[str] | None,
+        typer.Option("--stage", metavar="NAME", help="Only this stage and what it needs; repeatable (default: all)."),
+    ] = None,
+    lpips_weights: LpipsWeights = None,
     data_dir: DataDir = None,
     report: Annotated[bool, typer.Option(help="Build the report at the end.")] = True,
 ) -> None:
@@ -99,14 +104,18 @@ def sweep(
 
     Example: ibray sweep sweeps/quickstart.yaml --set training.lr=0.1 --out results/short
     """
+    import json
+
     from ibray.spec import load_spec
 
+    if lpips_weights:
+        assignments = [*(assignments or []), f"perceptual.lpips_weights={json.dumps(str(lpips_weights.resolve()))}"]
     spec = load_spec(file, assignments)
     out = out or Path("results") / spec.name
     if dry_run:
         from ibray.dry_run import print_plan
 
-        print_plan(spec, out, data_dir, tflops, _console())
+        print_plan(spec, out, data_dir, tflops, stages or (), _console())
         return
     if inline:
         from ibray.malloc import restart_tuned
@@ -117,7 +126,7 @@ def sweep(
 
     console = _console(stderr=True)
     try:
-        outcome = run(spec, out, Options(data_dir, address, inline, fail_fast), console)
+        outcome = run(spec, out, Options(data_dir, address, inline, fail_fast, stages or ()), console)
     except KeyboardInterrupt:
         console.print("Interrupted; nothing is lost. The same command goes on from here.")
         raise typer.Exit(EXIT_INTERRUPTED) from None

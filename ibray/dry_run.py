@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,17 +20,19 @@ from ibray.terminal import plain_table
 from ibray.workspace import DATABASE, check_output
 
 
-def print_plan(spec: SweepSpec, out: Path, data_dir: Path | None, tflops: float, console: Console) -> None:
+def print_plan(
+    spec: SweepSpec, out: Path, data_dir: Path | None, tflops: float, stages: Sequence[str], console: Console
+) -> None:
     """Print one line per cell, the tasks of each stage that are missing with the time they take, and the disk.
 
-    tflops: assumed TFLOP/s of one GPU, for what has not been measured yet.
+    tflops: assumed TFLOP/s of one GPU, for what has not been measured yet. stages: as in `sweep.Options`.
     """
     if not 0 < tflops < math.inf:
         raise UserError(f"--tflops {tflops:g}: give the TFLOP/s that one GPU sustains, for example --tflops 10")
     cells = spec.cells()
     check_output(out, spec)
     check_cells(cells, spec.source, data_dir, download=False)
-    tasks = plan_tasks(spec, cells)
+    tasks = plan_tasks(spec, cells, stages)
     database = out / DATABASE
     missing = missing_tasks(database, tasks, out) if database.exists() else tasks
     missing_per_run = Counter(task.cell.run_id for task in missing)

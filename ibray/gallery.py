@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ibray.attacks import ATTACKS, get_attack
 from ibray.datasets import ImageSet
 from ibray.errors import UserError
-from ibray.perceptual import Metric, measure
+from ibray.perceptual import Metric, evenly, measure
 
 MEASURED = 1000  # images at most that the metrics are over
 SHOWN = 4  # images at most in a row, each of another class
@@ -66,8 +66,8 @@ def gallery(
     others = torch.nonzero(labels != target).flatten()
     if not len(others):
         raise UserError(f"dataset '{dataset.name}': every test image is of class {target}, the attacks' target")
-    measured = images[_spread(others, MEASURED)]
-    classes = _spread(labels[others].unique(), SHOWN).tolist()
+    measured = images[evenly(others, MEASURED)]
+    classes = evenly(labels[others].unique(), SHOWN).tolist()
     shown = torch.stack([images[labels == label][0] for label in classes])
     picture = _Picture(
         f"Triggers on {dataset.name}; PSNR, SSIM and LPIPS are means over {len(measured):,} test images",
@@ -96,11 +96,6 @@ def as_text(metric: Metric) -> str:
     if metric.metric == "psnr":
         return f"{metric.value:.2f}"
     return "<0.0001" if 0 < metric.value < 0.00005 else f"{metric.value:.4f}"
-
-
-def _spread(values: Tensor, most: int) -> Tensor:
-    """At most so many of the values, evenly spaced: a test set may be sorted by class."""
-    return values[torch.linspace(0, len(values) - 1, min(most, len(values))).round().long()]
 
 
 class _Picture:

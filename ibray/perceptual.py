@@ -80,6 +80,11 @@ def measure(
     return [_mean("psnr", [decibels[decibels.isfinite()]]), _mean("ssim", ssim), _mean("lpips", distance)]
 
 
+def evenly(values: Tensor, most: int) -> Tensor:
+    """At most so many of the values, from all over them: a set of images may be sorted by class."""
+    return values[torch.linspace(0, len(values) - 1, min(most, len(values))).round().long()]
+
+
 def _check(clean: Tensor, triggered: Tensor) -> None:
     for name, images in (("clean", clean), ("triggered", triggered)):
         right_type = images.dtype == torch.uint8 or images.is_floating_point()

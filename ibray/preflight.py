@@ -52,8 +52,8 @@ def _check(cell: Cell, data_dir: Path | None) -> None:
     surrogate_cell(cell)
     try:
         attack.check(sizes.image_shape, len(sizes.train), cell.target_class)
-        # A fraction of the whole set fits best where it is spread evenly: what is refused there is refused in any case.
-        if attack.poisons == "train_set" or (attack.poisons != "none" and sizes.exact):
+        # Spread over all classes a fraction fits best where they are even: what is refused there is refused anyhow.
+        if sizes.exact or len(attack.source_classes_of(len(sizes.train), cell.target_class)) == len(sizes.train):
             attack.choose(sizes.train_labels(), ratio=cell.poison_ratio, target=cell.target_class, seed=0)
     except UserError:
         raise

@@ -136,13 +136,15 @@ CREATE TABLE IF NOT EXISTS examples (
     png    BLOB NOT NULL
 );
 
+-- How visible the trigger of a run is: means over images.
 CREATE TABLE IF NOT EXISTS perceptual (
     run_id  VARCHAR NOT NULL,
+    images  VARCHAR NOT NULL,              -- test: as at test time; train: backdoor images as trained on
     metric  VARCHAR NOT NULL,              -- psnr (dB), ssim, lpips
-    value   DOUBLE,
-    ci_low  DOUBLE,
+    value   DOUBLE,                        -- NULL where it cannot be had: LPIPS without weights, SSIM below 11 pixels
+    ci_low  DOUBLE,                        -- 95%, over images
     ci_high DOUBLE,
-    n       INTEGER NOT NULL
+    n       INTEGER NOT NULL               -- images that the mean is over: for psnr those that changed
 );
 
 CREATE TABLE IF NOT EXISTS embeddings (
@@ -157,3 +159,4 @@ CREATE TABLE IF NOT EXISTS embeddings (
 
 -- Columns that databases of earlier versions lack.
 ALTER TABLE runs ADD COLUMN IF NOT EXISTS surrogate VARCHAR;
+ALTER TABLE perceptual ADD COLUMN IF NOT EXISTS images VARCHAR;

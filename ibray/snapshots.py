@@ -59,7 +59,7 @@ class Snapshots:
         write_json(self._recipe, recipe)
 
     def parts(self) -> dict[str, torch.Tensor] | None:
-        """What the run's trigger is made of, for `Attack.trigger(images, parts)`; None where nothing whole is stored."""
+        """What the run's trigger is made of, for `Attack.trigger(images, parts)`; None where it is not stored whole."""
         try:
             return load_tensors(self._trigger)[0]
         except CorruptFileError:

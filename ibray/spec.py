@@ -179,6 +179,15 @@ class Mi(_Strict):
         return resolved
 
 
+class Perceptual(_Strict):
+    """How visible triggers are: PSNR, SSIM and LPIPS of every run's images."""
+
+    images: Count = Field(1000, description="at most so many test images, and training images, per run")
+    lpips_weights: str | None = Field(
+        None, description="an .npz with AlexNet's and LPIPS's weights; torchvision's cache when absent, or no LPIPS"
+    )
+
+
 class Resources(_Strict):
     """What one trial reserves. Without a GPU in the cluster `gpu` is ignored."""
 
@@ -267,6 +276,7 @@ class SweepSpec(_Strict):
     overrides: list[Override] = []
     training: Training = Training()
     mi: Mi = Mi()
+    perceptual: Perceptual = Perceptual()
     resources: StageResources = StageResources()
     retries: Natural = Field(1, description="how often a failed trial is tried again before its cell is given up")
     _source: str = PrivateAttr("sweep")

@@ -40,6 +40,7 @@ KEYS = {
     "estimates": ("run_id", "epoch", "settings"),
     "mi_curves": ("run_id", "epoch", "settings"),
     "examples": ("run_id",),
+    "perceptual": ("run_id",),
 }
 
 # A run is what its stages are: failed if one failed, done if all are, running from the first that starts.

@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rich.console import Console
 from ibray import __version__, store
 from ibray.cell import Cell
 from ibray.inline_runner import run_inline
+from ibray.lpips import NO_LPIPS
 from ibray.plan import enter_plan, missing_tasks, release_running
 from ibray.preflight import check_cells
 from ibray.progress import Progress
@@ -24,6 +25,7 @@ from ibray.provenance import git_state, machine, versions
 from ibray.spec import SweepSpec
 from ibray.stages import STAGES, plan_tasks, threads_of
 from ibray.stages.base import Task
+from ibray.stages.perceptual import lpips_of
 from ibray.workspace import DATABASE, check_output, enter_output, locked, logged
 
 
@@ -36,12 +38,14 @@ class Options:
         address: a Ray cluster; None starts Ray on this machine.
         inline: one task after another in this process, without Ray.
         fail_fast: stop at the first failure instead of going on with the other cells.
+        stages: run only these and what they need; empty for all.
     """
 
     data_dir: Path | None = None
     address: str | None = None
     inline: bool = False
     fail_fast: bool = False
+    stages: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,18 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
     cells = spec.cells()
     check_output(out, spec)
     check_cells(cells, spec.source, options.data_dir)
+    tasks = plan_tasks(spec, cells, options.stages)
     database = out / DATABASE
     with locked(out), logged(out):
         enter_output(out, spec)
         store.create(database)
-        tasks = plan_tasks(spec, cells)
         missing = missing_tasks(database, tasks, out)
         _remove_checkpoints(out, tasks, missing)
         if not missing:
             return Outcome(database, len(cells), len(tasks), 0, 0)
         enter_plan(database, cells, missing)
+        if any(task.stage == "perceptual" for task in missing) and lpips_of(spec) is None:
+            console.print(NO_LPIPS, soft_wrap=True)
         logging.getLogger(__name__).info("sweep %s: %d of %d tasks to run", spec.name, len(missing), len(tasks))
         with Progress(console, missing) as progress:
             try:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from ibray.attacks import Attack, AttackEntry, Policy
+from ibray.attacks import AttackEntry, DirtyLabelAttack, Parts
 from ibray.datasets import DatasetEntry, RawData
 from ibray.mi import EstimatorEntry, MIEstimate
 from ibray.models import ModelEntry
@@ -24,15 +24,14 @@ ENTRY_POINTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stripes(Attack):
+class Stripes(DirtyLabelAttack):
     """Every ``period``-th column is white."""
 
     name: ClassVar[str] = "stripes"
-    poisons: ClassVar[Policy] = "train_set"
 
     period: int = 4
 
-    def apply(self, images: Tensor) -> Tensor:
+    def apply(self, images: Tensor, parts: Parts) -> Tensor:
         out = images.clone()
         out[..., :: self.period] = 1
         return out
@@ -62,6 +61,9 @@ GREYS = DatasetEntry(
     image_shape=(3, 16, 16),
     class_names=("black", "dark", "light", "white"),
     downloads=False,
+    train_images=120,
+    test_images=40,
+    balanced=True,
     load=load_greys,
 )
 

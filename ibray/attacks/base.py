@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ibray.attacks.poisoning import Policy, Poisoned, choose_images
+from ibray.attacks.poisoning import Poisoned, Policy, choose_images
 
 _CHUNK = 1024  # images converted to float at a time: the working set stays in the CPU's cache
 

@@ -18,6 +18,7 @@ from ibray.attacks.dirty_label import DirtyLabelAttack
 from ibray.attacks.noise_image import PATTERNS, Pattern, noise_image
 from ibray.attacks.parameters import choice, integer, number, unit_interval
 
+
 @dataclass(frozen=True, kw_only=True)
 class Blend(DirtyLabelAttack):
     """(1 - alpha) x image + alpha x pattern.

@@ -63,7 +63,7 @@ def choose_images(
     if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio < 1:
         raise ValueError(f"ratio: expected a fraction between 0 and 1 (both excluded), got {ratio!r}")
     values = labels.cpu().numpy()
-    classes, sizes = np.unique(values, return_counts=True)
+    classes = np.unique(values)
     if target not in classes:
         raise ValueError(f"target: no training image has class {target}; there are {classes.tolist()}")
     rng = np.random.default_rng(seed)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ibray.cell import Cell
 from ibray.registry import Registry
-from ibray.stages import mi, surrogate, train
+from ibray.stages import mi, perceptual, surrogate, train
 from ibray.stages.base import Stage, Task
 
 if TYPE_CHECKING:
@@ -15,24 +15,43 @@ if TYPE_CHECKING:
 
 STAGES: Registry[Stage] = Registry(
     "stage",
-    {"surrogate": surrogate.STAGE, "train": train.STAGE, "mi": mi.STAGE},
+    {"surrogate": surrogate.STAGE, "train": train.STAGE, "mi": mi.STAGE, "perceptual": perceptual.STAGE},
 )
 
 
-def plan_tasks(spec: SweepSpec, cells: Iterable[Cell]) -> list[Task]:
-    """Every unit of every stage of every cell, in the order of the grid; work that cells share is there once."""
+def plan_tasks(spec: SweepSpec, cells: Iterable[Cell], only: Iterable[str] = ()) -> list[Task]:
+    """Every unit of every stage of every cell, in the order of the grid; work that cells share is there once.
+
+    only: names of stages, to plan these and what they need.
+
+    Raises:
+        UserError: `only` names a stage that does not exist.
+    """
     options = {name: stage.options(spec) for name, stage in STAGES.items()}
-    planned = set()
-    tasks = []
+    planned: dict[tuple[str, str], list[Task]] = {}
     for cell in cells:
         for name, stage in STAGES.items():
             subject = stage.subject(cell)
             if subject is None or (subject.run_id, name) in planned:
                 continue
-            planned.add((subject.run_id, name))
             settings = stage.settings(spec, subject)  # once, however many units
-            tasks += [Task(subject, name, unit, settings, options[name]) for unit in stage.units(spec, subject)]
-    return tasks
+            units = stage.units(spec, subject)
+            planned[subject.run_id, name] = [Task(subject, name, unit, settings, options[name]) for unit in units]
+    chosen = _with_needs(planned, only) if only else planned
+    return [task for which, tasks in planned.items() if which in chosen for task in tasks]
+
+
+def _with_needs(planned: Mapping[tuple[str, str], list[Task]], only: Iterable[str]) -> set[tuple[str, str]]:
+    """The (run id, stage) of these stages, and of all that their tasks need."""
+    names = {name for name in only if STAGES[name]}
+    looking = [which for which in planned if which[1] in names]
+    chosen = set(looking)
+    while looking:
+        tasks = planned.get(looking.pop(), [])
+        needs = {need[:2] for task in tasks for need in STAGES[task.stage].needs(task)} - chosen
+        chosen |= needs
+        looking += needs
+    return chosen
 
 
 def resources_of(spec: SweepSpec, stage: str) -> Resources:

@@ -144,7 +144,8 @@ def test_a_dry_run_prints_every_cell_and_what_is_missing(ibray, sweep_file, tiny
     assert (result.code, result.err) == (0, "")
     for cell in tiny().cells():
         (line,) = [line for line in result.out.splitlines() if line.startswith(cell.run_id)]
-        assert cell.attack.name in line and "3 of 3" in line
+        tasks = 3 if cell.attack.name == "none" else 4  # a training, two snapshots, and how visible the trigger is
+        assert cell.attack.name in line and f"{tasks} of {tasks}" in line
     assert "train: 2 of 2 tasks to run" in result.out and "mi: 4 of 4 tasks to run" in result.out
     assert f"2 cells, output in {tmp_path / 'out'}" in result.out
 

@@ -25,8 +25,8 @@ def network(seed: int = 0) -> nn.Module:
 
 
 @given(
-    seed=st.integers(0, 2**31), norm=st.sampled_from(["l2", "linf"]), radius=st.integers(1, 400), steps=st.integers(0, 5),
-    start=st.booleans(), amplitude=st.integers(0, 255),
+    seed=st.integers(0, 2**31), norm=st.sampled_from(["l2", "linf"]), radius=st.integers(1, 400),
+    steps=st.integers(0, 5), start=st.booleans(), amplitude=st.integers(0, 255),
 )  # fmt: skip
 @settings(max_examples=25, deadline=None)
 def test_the_budget_holds_to_the_byte(seed, norm, radius, steps, start, amplitude):

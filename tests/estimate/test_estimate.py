@@ -107,7 +107,7 @@ def test_another_kind_of_task_is_not_measured_by_this_one(tiny, finished, data_d
 
 def test_a_stage_of_unknown_cost_is_left_out_until_it_is_measured(tiny, finished, tmp_path, data_dir):
     spec = tiny()
-    other = [dataclasses.replace(task, stage="embed") for task in tasks_of(spec, "train")]
+    other = [dataclasses.replace(task, stage="perceptual") for task in tasks_of(spec, "train")]
     assert estimator(spec, tmp_path, data_dir).times(other) == []
     out = finished(spec, [(other[0], 7.0, "cpu")])
     assert estimator(spec, out, data_dir).times(other[1:])[0].hours == pytest.approx(7 / 3600)

@@ -23,7 +23,7 @@ def plan(snapshots: list[int], seeds: list[int]) -> list:
     """The tasks of a small grid."""
     training = {"epochs": 9, "snapshots": snapshots}
     spec = parse_spec({**SPEC, "training": training, "seed": seeds}, "sweep.yaml")
-    return plan_tasks(spec, spec.cells())
+    return plan_tasks(spec, spec.cells(), ["train", "mi"])
 
 
 @pytest.fixture

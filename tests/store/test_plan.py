@@ -28,7 +28,7 @@ class Sweep:
         store.create(self.database)
 
     def missing(self, spec: SweepSpec) -> list[Task]:
-        return missing_tasks(self.database, plan_tasks(spec, spec.cells()), self.out)
+        return missing_tasks(self.database, plan_tasks(spec, spec.cells(), ["train", "mi"]), self.out)
 
     def plan(self, spec: SweepSpec) -> list[Task]:
         """What the sweep would run, written down as queued."""
@@ -182,7 +182,7 @@ def test_planning_20_000_tasks_takes_seconds(sweep, tiny):
     training = {"epochs": 9, "snapshots": list(range(1, 10))}
     spec = tiny(attack="badnets", seed=list(range(2000)), training=training)
     cells = spec.cells()
-    tasks = plan_tasks(spec, cells)
+    tasks = plan_tasks(spec, cells, ["train", "mi"])
     assert len(tasks) == 20_000
     started = time.process_time()
     missing = missing_tasks(sweep.database, tasks, sweep.out)

@@ -13,6 +13,7 @@ KEYS = {
     "estimates": "run_id, epoch, subset, quantity, settings",
     "mi_curves": "run_id, epoch, subset, quantity, settings, critic_epoch",
     "examples": "run_id, image, kind",
+    "perceptual": "run_id, images, metric",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from rows import query
 
 from ibray.sweep import run_sweep
@@ -18,7 +20,7 @@ def test_a_sweep_runs_on_plug_ins_alone(example, tiny, tmp_path):
     axes = query(database, "SELECT dataset, attack, architecture, status FROM runs ORDER BY attack")
     assert axes == [("greys", "none", "cnn4", "done"), ("greys", "stripes", "cnn4", "done")]
     ((params,),) = query(database, "SELECT attack_params FROM runs WHERE attack = 'stripes'")
-    assert params == '{"period": 2}'
+    assert json.loads(params)["period"] == 2
     assert query(database, "SELECT count(asr) FROM epochs JOIN runs USING (run_id) WHERE attack = 'stripes'") == [(3,)]
     estimates = query(database, "SELECT DISTINCT estimator, nats, status FROM mi WHERE attack = 'stripes'")
     assert estimates == [("zero", 0.0, "done")]

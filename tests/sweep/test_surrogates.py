@@ -96,7 +96,7 @@ def test_a_surrogate_that_fails_takes_its_cells_with_it_and_no_other(sweep, tiny
 
 
 def test_an_unknown_surrogate_is_refused_before_anything_starts(sweep, tiny, tmp_path):
-    with pytest.raises(UserError, match="tiny.yaml: attack lc: surrogate: unknown architecture 'resnet19'.*or 'same'"):
+    with pytest.raises(UserError, match=r"attack lc: surrogate: unknown architecture 'resnet19'.*or 'same'"):
         sweep(tiny(attack=[{**LC, "surrogate": "resnet19"}]))
     assert not (tmp_path / "out").exists()
 
