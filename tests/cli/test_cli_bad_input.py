@@ -50,6 +50,12 @@ SPEC = {
     "unknown attack": ([*SWEEP, "--set", "attack=badnet"], ["tiny.yaml: attack", "did you mean 'badnets'?"]),
     "empty grid": ([*SWEEP, "--set", "exclude=[{seed: 0}]"], ["exclude: the grid is empty, every cell is dropped"]),
     "infinite sigma": ([*SWEEP, "--set", "sigma=.inf"], ["tiny.yaml: sigma", "inf"]),
+    "label-consistent ratio above the class": (
+        [*SWEEP, "--set", "attack={name: lc, poison_ratio: 1.5}"],
+        ["tiny.yaml: attack.poison_ratio", "1.5", "between 0 and 1"],
+    ),
+    "unknown stage": ([*SWEEP, "--stage", "trian"], ["unknown stage 'trian'", "did you mean 'train'?"]),
+    "text as weights": ([*SWEEP, "--lpips-weights", "text.npz"], ["text.npz: is not an .npz file"]),
     "malformed --set": ([*SWEEP, "--set", "epochs"], ["--set epochs: write it as key=value"]),
     "--set that is not YAML": ([*SWEEP, "--set", "seed=[1"], ["--set seed=[1", "not valid YAML"]),
     "no such file": (["sweep", "tin.yaml"], ["tin.yaml: No such file", "sweeps/quickstart.yaml"]),
@@ -74,6 +80,22 @@ DATA = {
 # Of a dataset that would have to be downloaded, which these tests cannot: what is wrong is known without it.
 PUBLISHED = {
     "patch too large": (["attack={name: badnets, size: 33}"], ["badnets on dataset svhn: size", "32 x 32 images"]),
+    "target in its sources": (
+        ["attack={name: badnets, label_policy: source_specific, source_classes: [0, 1]}"],
+        ["badnets on dataset svhn: source_classes: 0 is the target class"],
+    ),
+    "pieces that do not fit": (
+        ["attack={name: adap_blend, pieces: 9}"], ["adap_blend on dataset svhn: pieces", "got 9"],
+    ),
+    "more cover images than there are": (
+        ["attack={name: wanet, cross_ratio: 12}"], ["wanet on dataset svhn: poison_ratio: 0.1 of 40000", "48000 more"],
+    ),
+    "no image of the target class": (
+        ["attack={name: lc, poison_ratio: 0.0001}"], ["lc on dataset svhn: poison_ratio: 0.0001 of 4000 images of"],
+    ),
+    "no such surrogate": (
+        ["attack={name: lc, surrogate: resnet81}"], ["attack lc: surrogate: unknown architecture", "did you mean"],
+    ),
     "window that does not fit": (["attack={name: ftrojan, window: 5}"], ["ftrojan on dataset svhn: window: 5", "32 x"]),
     "alpha above 1": (["attack={name: blend, alpha: 1.5}"], ["blend on dataset svhn: alpha", "[0,1]", "1.5"]),
     "class that is not there": (["target_class=10"], ["target_class: class 10 does not exist", "0..9"]),
