@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 
@@ -27,6 +28,39 @@ def configuration_labels(configurations: pd.DataFrame) -> pd.Series:
     labels = configurations.apply(lambda row: f"{attack_label(row)} · {setting_label(row)}", axis=1)
     twins = labels.duplicated(keep=False)
     return labels.where(~twins, labels + " · variant " + configurations["configuration"])
+
+
+def trigger_labels(triggers: pd.DataFrame) -> pd.Series:
+    """'blend', or 'blend · alpha 0.1' where the same attack comes with others; the dataset where there are several.
+
+    Args:
+        triggers: columns `dataset`, `attack` and `attack_params` (JSON objects), no two rows the same.
+    """
+    datasets = triggers["dataset"].nunique()
+    parameters = triggers["attack_params"].map(json.loads)
+    labels = {}
+    for attack, alike in parameters.groupby(triggers["attack"]):
+        names = list(dict.fromkeys(name for values in alike for name in values))
+        telling = [name for name in names if len({_value(values, name) for values in alike}) > 1]
+        for row, values in alike.items():
+            parts = [attack, *(f"{name} {_value(values, name)}" for name in telling if name in values)]
+            labels[row] = " · ".join(parts + [triggers.loc[row, "dataset"]] * (datasets > 1))
+    return pd.Series(labels, dtype=object)
+
+
+def _value(values: dict, name: str) -> str:
+    value = values.get(name, "")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def pretty_json(text: str) -> str:
+    """JSON with one entry a line."""
+    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    """'1 run' or '2 runs'."""
+    return f"{n} {one}" if n == 1 else f"{n} {many or one + 's'}"
 
 
 def number(

@@ -49,6 +49,16 @@ SELECT DISTINCT configuration, estimator, protocol, settings FROM trajectories
 WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)') AND isfinite(nats) ORDER BY ALL"""
 
 
+# The view `triggers` by metric, with intervals; databases of earlier versions lack the view and the column `images`.
+TRIGGERS = """\
+SELECT
+    r.dataset, r.attack, r.attack_params, p.images, p.metric, avg(p.value) AS value, stddev_samp(p.value) AS sd,
+    avg(p.ci_low) AS ci_low, avg(p.ci_high) AS ci_high, max(p.n) AS n, count(p.value) AS runs
+FROM (FROM perceptual UNION ALL BY NAME SELECT NULL::VARCHAR AS images WHERE false) p
+JOIN runs r USING (run_id)
+GROUP BY ALL ORDER BY ALL"""
+
+
 def trajectories_of(configuration: str, estimator: str, protocol: str, settings: str) -> str:
     """The points of one Fig. 3: every finished estimate of a configuration under one estimator's settings."""
     return (
@@ -68,14 +78,27 @@ def epochs_of(configuration: str) -> str:
     )
 
 
-def examples_of(configuration: str, images: int) -> str:
-    """A configuration's first example images, of its run with the lowest seed that has any."""
-    return (
-        "SELECT x.image, x.label, x.kind, x.png\nFROM examples x\nJOIN runs r USING (run_id)\n"
-        f"JOIN run_configurations USING (run_id)\nWHERE configuration = {_text(configuration)}\n"
-        f"QUALIFY dense_rank() OVER (ORDER BY r.seed, x.run_id, x.image) <= {images}\n"
-        "    AND dense_rank() OVER (ORDER BY r.seed, x.run_id) = 1\nORDER BY x.image"
-    )
+def trigger_examples(images: int) -> str:
+    """A few example images of each trigger, from one of its runs: if possible those that other triggers show too."""
+    return f"""\
+WITH drawn AS (
+    SELECT
+        r.dataset, r.attack, r.attack_params, r.seed, r.poison_ratio, x.*,
+        count(DISTINCT r.attack || r.attack_params) OVER (PARTITION BY r.dataset, x.image) AS shown_by
+    FROM examples x
+    JOIN runs r USING (run_id)
+), ranked AS (
+    SELECT
+        *, sum(shown_by) OVER (PARTITION BY run_id) AS shared,
+        dense_rank() OVER (PARTITION BY run_id ORDER BY shown_by DESC, image) AS position
+    FROM drawn
+)
+SELECT dataset, attack, attack_params, run_id, image, label, kind, png
+FROM ranked
+QUALIFY position <= {images} AND dense_rank() OVER (
+    PARTITION BY dataset, attack, attack_params ORDER BY shared DESC, seed, poison_ratio DESC, run_id
+) = 1
+ORDER BY dataset, attack, attack_params, image"""
 
 
 def _text(value: str) -> str:

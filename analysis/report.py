@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +15,10 @@ import pandas as pd
 
 from analysis import charts, db, queries
 from analysis.figures import Figure, script_json, viewer_script
-from analysis.labels import configuration_labels, duration, number, slug
+from analysis.labels import configuration_labels, duration, number, pretty_json, slug
 from analysis.summary import STATUSES, summary
+from analysis.triggers import EXAMPLE_IMAGES, TRIGGER, Trigger, distinct_triggers, gallery
 
-EXAMPLE_IMAGES = 5  # per configuration
-KINDS = {"clean": "clean", "triggered": "triggered", "difference": "difference × 10"}
 FAILURES_SHOWN = 50
 
 
@@ -41,9 +40,7 @@ class Section:
     anchor: str
     title: str
     status: str
-    parameters: str
-    examples: list[dict]
-    examples_sql: str
+    trigger: Trigger | None
     learning: list[Figure]
     trajectories: list[Figure]
 
@@ -63,7 +60,7 @@ def build_report(directory: Path | str) -> Path:
         page = _collect(connection)
         ((name,),) = connection.execute("SELECT max_by(name, started) FROM sweeps").fetchall()
     figures = [*page["overview"], *(figure for section in page["sections"] for figure in section.figures)]
-    tables = [page["results"], page["scores"], page["stages"], page["failures"]]
+    tables = [page["results"], page["scores"], page["visibility"], page["stages"], page["failures"]]
     report = directory / "report"
     _export(report, figures, tables)
 
@@ -114,27 +111,36 @@ def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
     if scores["score"].notna().any():
         caption = "Stealth score (paper, Eqs. 5 and 6)"
         overview.append(Figure("stealth", caption, charts.stealth_bars(scores), scores, queries.STEALTH))
-    sections = [_section(row, estimates, rows) for _, row in configurations.iterrows()]
+    visibility, examples_sql = rows(queries.TRIGGERS), queries.trigger_examples(EXAMPLE_IMAGES)
+    triggers = gallery(distinct_triggers(configurations), visibility, rows(examples_sql))
+    sections = [_section(row, estimates, triggers, rows) for _, row in configurations.iterrows()]
     sweeps = rows(queries.SWEEPS)
     (seeds,) = rows(queries.SEEDS)["seeds"]
     return {
         "summary": summary(counts, results, scores),
-        "missing": _missing(counts, scores, estimates, configurations),
+        "missing": _missing(counts, scores, estimates, configurations, triggers.values()),
         "results": _results_table(results),
         "scores": _plain_table("stealth-per-run", scores, queries.STEALTH),
         "overview": overview,
+        "triggers": list(triggers.values()),
+        "visibility": _plain_table("triggers", visibility, queries.TRIGGERS),
         "sections": sections,
         "sweeps": [_sweep(row) for _, row in sweeps.iterrows()],
         "seeds": seeds if isinstance(seeds, str) else "-",
         "stages": _stages_table(rows(queries.STAGES)),
         "failures": _plain_table("failures", rows(queries.FAILURES), queries.FAILURES),
         "failures_shown": FAILURES_SHOWN,
+        "examples_sql": examples_sql,
         "sources": {"Configurations": queries.CONFIGURATIONS, "Sweeps": queries.SWEEPS},
     }
 
 
 def _missing(
-    counts: dict[str, int], scores: pd.DataFrame, estimates: pd.DataFrame, configurations: pd.DataFrame
+    counts: dict[str, int],
+    scores: pd.DataFrame,
+    estimates: pd.DataFrame,
+    configurations: pd.DataFrame,
+    triggers: Collection[Trigger],
 ) -> list[str]:
     """What this report would show if the database held it."""
     missing = []
@@ -147,6 +153,10 @@ def _missing(
     without = len(set(configurations["configuration"]) - set(estimates["configuration"]))
     if without:
         missing.append(f"Configurations without mutual information: {without} of {len(configurations)}.")
+    if unmeasured := sum(not trigger.measured for trigger in triggers):
+        missing.append(f"Triggers without PSNR, SSIM and LPIPS (stage perceptual): {unmeasured} of {len(triggers)}.")
+    if unseen := sum(not trigger.strips for trigger in triggers):
+        missing.append(f"Triggers without example images: {unseen} of {len(triggers)}.")
     if len(configurations) and scores["score"].isna().all():
         missing.append("No stealth score, so no chart of scores.")
     if (
@@ -157,7 +167,7 @@ def _missing(
     return missing
 
 
-def _section(configuration: pd.Series, estimates: pd.DataFrame, rows) -> Section:
+def _section(configuration: pd.Series, estimates: pd.DataFrame, triggers: dict[tuple, Trigger], rows) -> Section:
     key, label = configuration["configuration"], configuration["label"]
     base = f"{slug(label)[:80]}-{key}"  # a file name has room for 255 bytes
     learning, trajectories = [], []
@@ -173,32 +183,16 @@ def _section(configuration: pd.Series, estimates: pd.DataFrame, rows) -> Section
         caption = f"Mutual information over training: {names[0]}, {names[1]} protocol"
         name = f"trajectories-{base}-{slug('-'.join(names[:2]))[:60]}-{slug(names[2])}"
         trajectories.append(Figure(name, caption, charts.trajectories(points), points, sql))
-    examples_sql = queries.examples_of(key, EXAMPLE_IMAGES)
     counts = f"{configuration['done']} of {configuration['runs']} runs done"
     failed = f", {configuration['failed']} failed" if configuration["failed"] else ""
     return Section(
         anchor=base,
         title=label,
         status=counts + failed,
-        parameters=_pretty_json(configuration["attack_params"]),
-        examples=_examples(rows(examples_sql)),
-        examples_sql=examples_sql,
+        trigger=triggers.get(tuple(configuration[TRIGGER])),
         learning=learning,
         trajectories=trajectories,
     )
-
-
-def _examples(rows: pd.DataFrame) -> list[dict]:
-    """One entry per kind: its name and its images as (data URI, alternative text)."""
-    strips = []
-    for kind, title in KINDS.items():
-        images = [
-            ("data:image/png;base64," + base64.b64encode(row["png"]).decode(), f"{row['label']}, {title}")
-            for _, row in rows[rows["kind"] == kind].iterrows()
-        ]
-        if images:
-            strips.append({"title": title, "images": images})
-    return strips
 
 
 def _results_table(results: pd.DataFrame) -> Table:
@@ -278,11 +272,7 @@ def _sweep(row: pd.Series) -> dict:
         "machine": _one_line(row["machine"]),
         "versions": _one_line(row["versions"]),
     }
-    return {"name": row["name"], "facts": facts, "spec": _pretty_json(row["spec"])}
-
-
-def _pretty_json(text: str) -> str:
-    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    return {"name": row["name"], "facts": facts, "spec": pretty_json(row["spec"])}
 
 
 def _one_line(text: str) -> str:

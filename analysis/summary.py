@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.labels import number
+from analysis.labels import count, number
 
 STATUSES = ("done", "failed", "running", "queued")
 
@@ -21,7 +21,7 @@ def summary(counts: dict[str, int], results: pd.DataFrame, scores: pd.DataFrame)
     if not total:
         return ["The database holds no runs yet, so there is nothing to report."]
     parts = [f"{counts[s]} {s}" for s in STATUSES if counts.get(s)]
-    sentences = [f"{_count(total, 'run')} in {_count(results['configuration'].nunique(), 'configuration')}: "
+    sentences = [f"{count(total, 'run')} in {count(results['configuration'].nunique(), 'configuration')}: "
                  f"{', '.join(parts)}."]  # fmt: skip
     scored = results[results["score"].notna()]
     for (estimator, protocol, _), rows in scored.groupby(["estimator", "protocol", "settings"]):
@@ -30,7 +30,7 @@ def summary(counts: dict[str, int], results: pd.DataFrame, scores: pd.DataFrame)
     if len(unscored):
         reasons = "; ".join(f"{reason} ({n})" for reason, n in unscored["reason"].value_counts().items())
         sentences.append(
-            f"{_count(len(unscored), 'estimate series', 'estimate series')} without a score: {reasons}."
+            f"{count(len(unscored), 'estimate series', 'estimate series')} without a score: {reasons}."
         )
     if scored.empty:
         sentences.append("No run has a stealth score yet.")
@@ -70,8 +70,4 @@ def _ranking(rows: pd.DataFrame, estimate: str) -> list[str]:
 
 
 def _score(row: pd.Series) -> str:
-    return f"{number(row['score'], row['score_sd'])} ({_count(int(row['scored_seeds']), 'seed')})"
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one}" if n == 1 else f"{n} {many or one + 's'}"
+    return f"{number(row['score'], row['score_sd'])} ({count(int(row['scored_seeds']), 'seed')})"

@@ -153,6 +153,19 @@ JOIN run_configurations g USING (run_id)
 LEFT JOIN final_epochs f USING (run_id)
 GROUP BY ALL;
 
+-- One row per trigger and kind of images (test, train): how visible it is, whatever networks it was put into.
+-- Means over the runs that share it, standard deviations over these runs, NULL for one; n: images of a run.
+CREATE OR REPLACE VIEW triggers AS
+SELECT
+    r.dataset, r.attack, r.attack_params, p.images,
+    avg(p.value) FILTER (p.metric = 'psnr') AS psnr, stddev_samp(p.value) FILTER (p.metric = 'psnr') AS psnr_sd,
+    avg(p.value) FILTER (p.metric = 'ssim') AS ssim, stddev_samp(p.value) FILTER (p.metric = 'ssim') AS ssim_sd,
+    avg(p.value) FILTER (p.metric = 'lpips') AS lpips, stddev_samp(p.value) FILTER (p.metric = 'lpips') AS lpips_sd,
+    max(p.n) AS n, count(DISTINCT p.run_id) AS runs
+FROM perceptual p
+JOIN runs r USING (run_id)
+GROUP BY ALL;
+
 -- The paper's Table I: scores averaged over seeds, with the accuracy and attack success of the same runs.
 CREATE OR REPLACE VIEW table1 AS
 SELECT

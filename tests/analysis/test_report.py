@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -138,6 +139,7 @@ def test_one_seed_without_intervals_and_hostile_text_draw_without_complaint(tmp_
         con.execute("UPDATE runs SET dataset = $1, architecture = $1", [evil])
         con.execute("UPDATE estimates SET protocol = $1, ci_low = NULL, ci_high = NULL, ceiling = NULL", [evil])
         con.execute("UPDATE examples SET label = $1", [evil])
+        con.execute("UPDATE runs SET attack_params = $1", [json.dumps({"pattern": evil})])
         con.execute("DELETE FROM estimates WHERE run_id = 'blend-0' AND quantity = 'I(T;Yhat)'")
         insert(con, "runs", [run_row("failed", status="failed", error=evil)])
     body, console = browse(build_report(tmp_path), tmp_path)
