@@ -13,7 +13,8 @@ from ibray.models import resolve_params
 # Raise it when a change of code changes the numbers of a cell: old rows then stay what they were.
 CELL_VERSION = 1
 
-# Settings younger than version 1. At these values they change no number, so a cell keeps the id it had before them.
+# Settings younger than version 1. At these values they change no number and are left out, so that a cell keeps the id
+# and the configuration it had before them.
 NEUTRAL = {
     "attack": {"label_policy": "all_to_one", "source_classes": [], "cross_ratio": 0.0},
     "training": {"adversarial_epsilon": 0.0},
@@ -101,11 +102,16 @@ class Cell:
 
     @cached_property
     def run_id(self) -> str:
-        """First 16 hex digits of SHA-256 over the cell and CELL_VERSION, without what is NEUTRAL."""
+        """First 16 hex digits of SHA-256 over the cell's identity and CELL_VERSION."""
+        return short_hash({"version": CELL_VERSION, **self.identity})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The cell as plain JSON without what is NEUTRAL: what the database keeps; `from_dict` turns it back."""
         cell = self.to_dict()
         cell["attack"]["params"] = _without(cell["attack"]["params"], NEUTRAL["attack"])
         cell["training"] = _without(cell["training"], NEUTRAL["training"])
-        return short_hash({"version": CELL_VERSION, **cell})
+        return cell
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `Cell.from_dict` turns it back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -29,10 +30,14 @@ _INK, _GREY, _RULE = "#111111", "#666666", "#dddddd"
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryRow:
-    """One attack on one dataset: its metrics, or why it does not fit the images."""
+    """One attack on one dataset: its metrics, or why it does not fit the images.
+
+    use: "test", or "training" for an attack whose training images carry the trigger otherwise.
+    """
 
     attack: str
     preset: str
+    use: Literal["test", "training"] = "test"
     metrics: tuple[Metric, ...] = ()
     misfit: str | None = None
 
@@ -60,7 +65,9 @@ def gallery(
     the absolute difference, clipped at white. Its metrics (``ibray.perceptual.measure``, with ``lpips`` on ``device``)
     are over up to 1,000 test images from all over the test set. Images of the class ``target`` are in neither, as an
     attack is not tested on them. An attack that does not fit the images (``Attack.check``) gets a row that says why.
-    Raises UserError for an unknown attack or preset, or when all test images are of the target class.
+    An attack that puts its trigger on training images in another way has a second row for that (without what it
+    crafts on a surrogate beforehand, for which there is none here). Raises UserError for an unknown attack or preset,
+    or when all test images are of the target class.
     """
     images, labels = dataset.tensors("test")
     others = torch.nonzero(labels != target).flatten()
@@ -83,9 +90,13 @@ def gallery(
             rows.append(GalleryRow(attack=name, preset=preset, misfit=str(error)))
             picture.add(rows[-1], shown[:0], shown[:0])
             continue
-        metrics = measure(measured, attack.trigger(measured), lpips=lpips, device=device)
-        rows.append(GalleryRow(attack=name, preset=preset, metrics=tuple(metrics)))
-        picture.add(rows[-1], shown, attack.trigger(shown))
+        uses = {"test": attack.trigger, "training": attack.trigger_in_training}
+        if torch.equal(attack.trigger(shown), attack.trigger_in_training(shown)):
+            del uses["training"]
+        for use, put_on in uses.items():
+            metrics = measure(measured, put_on(measured), lpips=lpips, device=device)
+            rows.append(GalleryRow(attack=name, preset=preset, use=use, metrics=tuple(metrics)))
+            picture.add(rows[-1], shown, put_on(shown))
     return picture.image(), rows
 
 
@@ -124,7 +135,8 @@ class _Picture:
         draw.line((_MARGIN, 0, self.total - _MARGIN, 0), fill=_RULE)
         middle = strip.height // 2
         draw.text((_MARGIN, middle - 2), row.attack, font=_font(22), fill=_INK, anchor="ls")
-        draw.text((_MARGIN, middle + 19), row.preset, font=_font(16), fill=_GREY, anchor="ls")
+        about = row.preset if row.use == "test" else f"{row.preset}, training"
+        draw.text((_MARGIN, middle + 19), about, font=_font(16), fill=_GREY, anchor="ls")
         if row.misfit:
             letters = (self.total - _MARGIN - self._left(0)) // 9  # 9 pixels each, and more than most need
             reason = textwrap.fill(f"does not fit: {row.misfit}", width=letters)

@@ -80,6 +80,7 @@ def release_running(database: Path) -> None:
 
 def run_row(cell: Cell, git_sha: str | None) -> dict[str, Any]:
     """A cell as a row of `runs`, queued."""
+    identity = cell.identity
     return {
         "run_id": cell.run_id,
         "dataset": cell.dataset.name,
@@ -90,10 +91,10 @@ def run_row(cell: Cell, git_sha: str | None) -> dict[str, Any]:
         "architecture": str(cell.architecture),
         "sigma": cell.sigma,
         "seed": cell.seed,
-        "attack_params": json.dumps(cell.attack.params),
+        "attack_params": json.dumps(identity["attack"]["params"]),
         "surrogate": surrogate.run_id if (surrogate := surrogate_cell(cell)) else None,
         "per_class": cell.dataset.per_class,
-        "cell": json.dumps(cell.to_dict()),
+        "cell": json.dumps(identity),
         "status": "queued",
         "ibray_version": __version__,
         "git_sha": git_sha,

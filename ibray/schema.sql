@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS runs (
     architecture VARCHAR NOT NULL,
     sigma        DOUBLE NOT NULL,          -- standard deviation of the Gaussian activation noise
     seed         BIGINT NOT NULL,
-    attack_params JSON NOT NULL,           -- the trigger, every parameter resolved
+    attack_params JSON NOT NULL,           -- the trigger, parameters resolved; younger ones only where they matter
     surrogate    VARCHAR,                  -- run_id, in stages and epochs, of the clean network it was crafted on
     per_class    INTEGER,                  -- training images per class when subsampled
     cell         JSON NOT NULL,            -- the whole cell: what run_id is the hash of

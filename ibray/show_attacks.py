@@ -59,12 +59,12 @@ def _default_dataset(data_dir: Path | None) -> str:
 
 
 def _print_table(rows: Sequence[GalleryRow], console: Console) -> None:
-    table = plain_table("attack", "preset", "psnr (dB)", "ssim", "lpips")
-    for column in table.columns[2:]:
+    table = plain_table("attack", "preset", "images", "psnr (dB)", "ssim", "lpips")
+    for column in table.columns[3:]:
         column.justify = "right"
     if any(row.misfit for row in rows):
         table.add_column("does not fit", overflow="fold")
     for row in rows:
         numbers = [as_text(metric) for metric in row.metrics] or ["-"] * 3
-        table.add_row(row.attack, row.preset, *numbers, *([row.misfit] if row.misfit else []))
+        table.add_row(row.attack, row.preset, row.use, *numbers, *([row.misfit] if row.misfit else []))
     console.print(table)

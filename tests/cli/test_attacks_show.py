@@ -29,11 +29,11 @@ def test_it_draws_and_measures_and_says_what_is_missing(ibray, workplace):
     result = ibray("attacks", "show", *words)
     assert (result.code, result.err) == (0, NO_LPIPS + "\n")
     head, *body, path = rows(result.out)
-    assert head == ["attack", "preset", "psnr", "(dB)", "ssim", "lpips", "does", "not", "fit"]
-    expected = [[name, preset] for name in ("badnets", "ftrojan") for preset in ATTACKS[name].presets]
-    assert [line[:2] for line in body] == expected
-    assert 10 < float(body[0][2]) < 40 and 0.5 < float(body[0][3]) < 1 and body[0][4:] == ["-"]
-    assert " ".join(body[-1][2:]) == "- - - window: 32 does not divide the sides of 16 x 16 images"
+    assert head == ["attack", "preset", "images", "psnr", "(dB)", "ssim", "lpips", "does", "not", "fit"]
+    expected = [[name, preset, "test"] for name in ("badnets", "ftrojan") for preset in ATTACKS[name].presets]
+    assert [line[:3] for line in body] == expected
+    assert 10 < float(body[0][3]) < 40 and 0.5 < float(body[0][4]) < 1 and body[0][5:] == ["-"]
+    assert " ".join(body[-1][3:]) == "- - - window: 32 does not divide the sides of 16 x 16 images"
     assert path == ["new/picture.png"]
     with Image.open(workplace / "new" / "picture.png") as picture:
         assert picture.format == "PNG" and picture.width > 1000
@@ -45,7 +45,7 @@ def test_weights_come_from_the_environment_too(ibray, workplace, monkeypatch):
     monkeypatch.setenv("IBRAY_LPIPS_WEIGHTS", "weights.npz")
     result = ibray("attacks", "show", "--dataset", "digits16", "--attack", "none")
     assert (result.code, result.err) == (0, "")
-    assert rows(result.out)[1:] == [["none", "paper", "-", "1.0000", "0.0000"], ["attacks-digits16.png"]]
+    assert rows(result.out)[1:] == [["none", "paper", "test", "-", "1.0000", "0.0000"], ["attacks-digits16.png"]]
 
 
 def test_without_a_dataset_it_is_cifar10_where_that_is_cached_and_the_digits_where_not(ibray, workplace):

@@ -56,7 +56,17 @@ def test_of_many_images_those_from_all_over_the_test_set_are_measured(monkeypatc
     _, (row,) = gallery(data, [("blend", "paper")])
     images = data.tensors("test")[0][[1, 5]]
     assert list(row.metrics) == measure(images, get_attack("blend").trigger(images))
-    assert module._spread(torch.arange(10), 4).tolist() == [0, 3, 6, 9]
+    assert module.evenly(torch.arange(10), 4).tolist() == [0, 3, 6, 9]
+
+
+def test_training_images_have_a_row_where_their_trigger_is_another():
+    data = dataset()
+    _, rows = gallery(data, [("adap_blend", "paper"), ("blend", "paper"), ("lc", "paper")])
+    uses = [(row.attack, row.use) for row in rows]
+    assert uses == [("adap_blend", "test"), ("adap_blend", "training"), ("blend", "test"), ("lc", "test"),
+                    ("lc", "training")]  # fmt: skip
+    images = data.tensors("test")[0][1:]
+    assert list(rows[1].metrics) == measure(images, get_attack("adap_blend").trigger_in_training(images))
 
 
 def test_an_attack_that_does_not_fit_has_a_reason_and_no_images():

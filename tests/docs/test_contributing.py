@@ -58,9 +58,9 @@ def test_the_attack_of_the_page_is_listed_and_runs(copy, tmp_path, tiny, data_di
 def test_the_property_tests_take_it_as_they_are(copy, tmp_path):
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    properties = ["tests/core/test_attacks.py", "tests/core/test_poisoning.py"]
-    out = copy("-m", "pytest", *properties, "-k", "sig and not settings", "-p", "no:cacheprovider")
-    assert int(re.search(r"(\d+) passed", out).group(1)) >= 7 if "passed" in out else "." in out
+    out = copy("-m", "pytest", "tests/core/test_attacks.py", "-k", "sig-paper", "-p", "no:cacheprovider")
+    (passed,) = re.findall(r"(\d+) passed", out)
+    assert int(passed) >= 4  # range and dtype, chunks, parameters, target class
 
 
 def test_its_links_and_files_exist():
