@@ -1,4 +1,4 @@
-"""Which tasks may start now: those whose needs are on disk, in the order of the plan, later stages first."""
+"""Which tasks may start now: those whose needs are on disk, in the order of the plan, trainings last."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 class Frontier:
     """The tasks of a plan on their way from waiting over ready and running to ended.
 
-    A task of a later stage goes before one of an earlier stage: a snapshot is evaluated while the next network
-    trains, first results come early, and there is no barrier between the stages.
+    What works on the artifacts of a training goes before the next training, and otherwise the order of the plan holds:
+    a snapshot is evaluated while the next network trains, first results come early, there is no barrier.
     """
 
     def __init__(self, tasks: Iterable[Task], out: Path):
-        self._rank = {name: -position for position, name in enumerate(STAGES)}
-        self._ready: list[tuple[int, int, Task]] = []
+        self._ready: list[tuple[bool, int, Task]] = []
         self._tasks = list(tasks)
         self._unmet: dict[int, set[Need]] = {}  # position of a waiting task -> what it waits for
         self._waiting: dict[Need, list[int]] = defaultdict(list)
@@ -42,7 +41,7 @@ class Frontier:
 
     def _push(self, position: int) -> None:
         task = self._tasks[position]
-        heapq.heappush(self._ready, (self._rank[task.stage], position, task))
+        heapq.heappush(self._ready, (STAGES[task.stage].share == "train", position, task))
 
     def take(self, handle: object) -> Task | None:
         """The next task to start, known as `handle` from now on; None when none is ready."""

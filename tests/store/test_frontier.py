@@ -86,6 +86,18 @@ def test_giving_up_on_a_training_returns_the_estimates_that_waited_for_it(tasks,
     assert names(drain(frontier)) == [(0, "mi", 1), (1, "train", 0)]
 
 
+def test_a_surrogate_has_the_place_of_the_training_that_waits_for_it(tmp_path):
+    attacks = ["badnets", {"name": "lc", "poison_ratio": 0.5}, "blend"]
+    spec = parse_spec({**SPEC, "attack": attacks, "seed": 0, "training": {"epochs": 9, "snapshots": [9]}}, "s.yaml")
+    frontier = Frontier(plan_tasks(spec, spec.cells(), ["train"]), tmp_path)
+    taken = drain(frontier)
+    assert [(task.cell.attack.name, task.stage) for task in taken] == [
+        ("badnets", "train"), ("none", "surrogate"), ("blend", "train"),
+    ]  # fmt: skip
+    frontier.artifact_ready(taken[1], 9)
+    assert [(task.cell.attack.name, task.stage) for task in drain(frontier)] == [("lc", "train")]
+
+
 def test_it_is_empty_when_nothing_is_ready_or_running(tasks, tmp_path):
     frontier = Frontier(tasks[:1], tmp_path)
     assert not frontier.is_empty
