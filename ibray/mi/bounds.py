@@ -89,7 +89,7 @@ def kolchinsky_tracey(centres: Tensor) -> tuple[float, float]:
     """Bounds on I(J; T), lower and upper, from the distances between the N C centres alone: no draw is needed.
 
     -mean_i log mean_j exp(-D_ij) with D the Bhattacharyya distance |c_i - c_j|^2 / 8 below and the Kullback-Leibler
-    divergence |c_i - c_j|^2 / 2 above (Kolchinsky and Tracey 2017, arXiv 1706.02419, section 4, alpha 1/2). The upper
+    divergence |c_i - c_j|^2 / 2 above (Kolchinsky and Tracey 2017, arXiv 1706.02419, with alpha 1/2). The upper
     one bounds what is known of these images, I(J; T), not I(S; T). centres: (N, C, D) as in `pair_terms`.
     """
     centres = (centres - centres.mean((0, 1))).flatten(0, 1).unsqueeze(1)

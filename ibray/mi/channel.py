@@ -21,10 +21,7 @@ from torch import Tensor
 from ibray.errors import UserError
 from ibray.mi.bounds import bracket, gaussian_cap, over_images, pair_terms
 from ibray.mi.interface import EstimationError, MIEstimate
-from ibray.mi.samples import paired
-
-# Rows that are taken to float64 at a time.
-ROWS = 2**14
+from ibray.mi.samples import paired, project
 
 # Eigenvalues of the noise's correlation matrix below this are float32 rounding of what it was computed from.
 SMALLEST_EIGENVALUE = 1e-9
@@ -45,7 +42,7 @@ class ChannelSettings:
     """Draws of y per image that are scored: the time grows with them, the standard error falls slowly."""
     candidates: int = 40_000
     """Where x has draws of its own, as many of them are candidates as make this number over all images: the bounds
-    draw nearer to each other with them (at 6 nats, n 5000: 0.53 with one draw of T, 0.17 to 0.29 with eight)."""
+    draw nearer to each other with them (at 6 nats, n 5000: 0.53 with one draw of T, 0.15 to 0.29 with eight)."""
     verify: bool = True
     """Refuse y whose residuals are not noise of this covariance. Off for wrong pairings made on purpose, for which
     only the lower bound means something."""
@@ -138,7 +135,7 @@ def _estimate(
     scored = min(options.scored_draws, y_draws)
     if x_draws > 1:
         x = x[:, : max(scored, math.ceil(options.candidates / n))]
-    centres, samples = _mapped(x, x_map), _mapped(y[:, :scored], y_map)
+    centres, samples = project(x, x_map), project(y[:, :scored], y_map)
     if torch.equal(centres.amin((0, 1)), centres.amax((0, 1))):
         raise EstimationError("x (T) is constant: there is nothing to have information about")
     if options.verify:
@@ -175,12 +172,6 @@ def _whitening(covariance: Tensor, d: int) -> Tensor:
             "may be infinite"
         )
     return vectors / values.sqrt() / scales.unsqueeze(1)
-
-
-def _mapped(values: Tensor, matrix: Tensor) -> Tensor:
-    """values (N, M, D) float32 @ matrix (D, K) float64 -> (N, M, K) float32, a few rows at a time in float64."""
-    rows = values.flatten(0, 1).split(ROWS)
-    return torch.cat([(r.double() @ matrix).float() for r in rows]).unflatten(0, values.shape[:2])
 
 
 def _check_residuals(residuals: Tensor) -> None:

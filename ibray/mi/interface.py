@@ -21,7 +21,7 @@ class MIEstimate:
     the truth, not the mean of `nats`: from the lower bound less 1.96 standard errors to the upper one plus as much."""
     ci_high: float | None
     lower_bound: float | None
-    """Proven bounds on the truth; None where the protocol has none (`paper`)."""
+    """Proven bounds on the truth; None where there is none: `paper` has neither, a population's I(X;T) no upper one."""
     upper_bound: float | None
     ceiling: float | None
     """The largest value this estimator can be expected to return here, whatever the truth."""

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from ibray.mi.bounds import Mean, bracket, over_images, pair_terms
 from ibray.mi.interface import EstimationError, MIEstimate
-from ibray.mi.plda import PLDA, DrawStatistics, fit_plda, project
-from ibray.mi.samples import drawn
+from ibray.mi.plda import PLDA, DrawStatistics, fit_plda
+from ibray.mi.samples import drawn, project
 from ibray.seeds import generator
 
 
@@ -58,7 +58,7 @@ def hold_out(t: object, seed: int = 0) -> HeldOut:
         raise EstimationError(f"{n} images with {m} draws: at least 4 images with 3 draws are needed")
     order = torch.randperm(n, generator=generator(seed, "halves"))
     half = torch.zeros(n, dtype=torch.long).index_fill_(0, order[: n // 2], 1)
-    return HeldOut(draws[:, 0], DrawStatistics(draws[:, 1:], half.to(draws.device)))
+    return HeldOut(draws[:, 0].clone(), DrawStatistics(draws[:, 1:], half.to(draws.device)))
 
 
 def known_noise_xt(held: HeldOut) -> XTEstimates:

@@ -20,12 +20,10 @@ import torch
 from torch import Tensor
 
 from ibray.mi.interface import EstimationError
+from ibray.mi.samples import ROWS
 
-# Rows worked on at a time.
-ROWS = 2**14
-
-# Directions with less of the noise variance are left out: they come from a constraint on T, like a layer norm's, and
-# hold rounding. Leaving out is what a lower bound may do.
+# Directions of T whose noise, features scaled to unit noise, has a smaller variance are left out: what they hold is the
+# rounding of a constraint, like a layer norm's. A lower bound may ignore what it likes.
 SMALLEST_NOISE = 1e-5
 
 
@@ -121,7 +119,7 @@ def fit_plda(means: Tensor, scatter: Tensor, draws: int) -> PLDA:
     values, directions = values[seen], directions[:, seen]
     # A spike v among eigenvalues 1 is seen at v (v + a - 1) / (v - 1 - b v); v is the larger solution.
     p = values * (1 - b) + 1 - a
-    signal = 0.5 * (p + (p.square() - 4 * values).sqrt()) - 1
+    signal = 0.5 * (p + (p.square() - 4 * values).clamp_min(0).sqrt()) - 1
     found = (signal.square() - a).clamp_min(0)
     return PLDA(
         mean=mean,
@@ -132,11 +130,6 @@ def fit_plda(means: Tensor, scatter: Tensor, draws: int) -> PLDA:
         shrinkage=found / ((signal + a) * (signal + 1)),
         posterior=found / (signal * (signal + 1)) / draws / (1 - b),
     )
-
-
-def project(values: Tensor, matrix: Tensor) -> Tensor:
-    """values (N, D) float32 @ matrix (D, K) float64 -> (N, K) float32, a few rows at a time in float64."""
-    return torch.cat([(rows.double() @ matrix).float() for rows in values.split(ROWS)])
 
 
 def _whitening(within: Tensor, squares: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ibray.mi.interface import EstimationError
 
+# Rows of samples that are worked on at a time where a copy of all of them would be too much.
+ROWS = 2**14
+
 
 @dataclass(frozen=True)
 class PairedSamples:
@@ -61,6 +64,12 @@ def drawn(t: object) -> Tensor:
     _check_count(draws)
     _check_finite(draws, "t")
     return draws
+
+
+def project(values: Tensor, matrix: Tensor) -> Tensor:
+    """values (..., D) float32 @ matrix (D, K) float64 -> (..., K) float32, computed in float64."""
+    rows = values.reshape(-1, values.shape[-1]).split(ROWS)
+    return torch.cat([(r.double() @ matrix).float() for r in rows]).unflatten(0, values.shape[:-1])
 
 
 def _check_count(values: Tensor) -> None:
