@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import Any
 
 from ibray.errors import UserError
+from ibray.mi import channel as _channel
 from ibray.mi import infonce as _infonce
 from ibray.mi.interface import EstimationError, Estimator, EstimatorEntry, MIEstimate
 from ibray.registry import Registry, what_there_is
@@ -39,6 +40,14 @@ ESTIMATORS: Registry[EstimatorEntry] = Registry(
             settings=_infonce.InfoNCESettings,
             run=_infonce.infonce,
             presets=_infonce.PRESETS,
+        ),
+        "channel": EstimatorEntry(
+            description="bounds for y = x + Gaussian noise that is known (sigma or covariance); nothing is trained",
+            source="Poole et al. 2019 (arXiv 1905.06922); Goldfeld et al. 2019 (arXiv 1810.05728)",
+            estimator="channel",
+            protocol="certified",
+            settings=_channel.ChannelSettings,
+            run=_channel.channel,
         ),
     },
     group="ibray.estimators",

@@ -17,10 +17,11 @@ class MIEstimate:
 
     nats: float
     ci_low: float | None
-    """95% interval over images; what it leaves out is stated by each estimator."""
+    """95% interval over images; what it leaves out is stated by each estimator. Under `certified` and `closed` it holds
+    the truth, not the mean of `nats`: from the lower bound less 1.96 standard errors to the upper one plus as much."""
     ci_high: float | None
     lower_bound: float | None
-    """Proven bounds on the truth; None where the protocol has none (`paper`)."""
+    """Proven bounds on the truth; None where there is none: `paper` has neither, a population's I(X;T) no upper one."""
     upper_bound: float | None
     ceiling: float | None
     """The largest value this estimator can be expected to return here, whatever the truth."""
@@ -33,6 +34,10 @@ class MIEstimate:
     seconds: float
     curve: tuple[float, ...] = ()
     """The estimate after each epoch of the critic's own training; empty without training."""
+    raw: float | None = None
+    """What was computed where `nats` is not that: a lower bound below 0 says nothing and is reported as 0."""
+    standard_error: float | None = None
+    """Of `raw`, or else of `nats`, over images; None where the estimator gives the interval only."""
 
 
 class Estimator(Protocol):

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ibray.mi.interface import EstimationError
 
+# Rows of samples that are worked on at a time where a copy of all of them would be too much.
+ROWS = 2**14
+
 
 @dataclass(frozen=True)
 class PairedSamples:
@@ -43,19 +46,41 @@ def paired(x: object, y: object) -> PairedSamples:
     a, b = _three_axes(x, "x"), _three_axes(y, "y")
     if len(a) != len(b):
         raise EstimationError(f"x has {len(a)} samples and y has {len(b)}: they must be paired")
-    if len(a) < 2:
-        raise EstimationError(f"{len(a)} sample(s): mutual information needs at least 2")
+    _check_count(a)
     if a.shape[1] != b.shape[1] and 1 not in (a.shape[1], b.shape[1]):
         raise EstimationError(
             f"x has {a.shape[1]} noise draws per sample and y has {b.shape[1]}: draws are paired by index"
         )
     if a.device != b.device:
         raise EstimationError(f"x is on {a.device} and y on {b.device}: move them to one device")
-    for name, values in (("x", a), ("y", b)):
-        if not bool(torch.isfinite(values).all()):
-            bad = int((~torch.isfinite(values)).flatten(1).any(1).sum())
-            raise EstimationError(f"{name} holds NaN or infinite values in {bad} of {len(values)} samples")
+    _check_finite(a, "x")
+    _check_finite(b, "y")
     return PairedSamples(a, b)
+
+
+def drawn(t: object) -> Tensor:
+    """Noise draws of one variable, (N, M, D) or (N, D), checked: (N, M, D) float32; EstimationError if unusable."""
+    draws = _three_axes(t, "t")
+    _check_count(draws)
+    _check_finite(draws, "t")
+    return draws
+
+
+def project(values: Tensor, matrix: Tensor) -> Tensor:
+    """values (..., D) float32 @ matrix (D, K) float64 -> (..., K) float32, computed in float64."""
+    rows = values.reshape(-1, values.shape[-1]).split(ROWS)
+    return torch.cat([(r.double() @ matrix).float() for r in rows]).unflatten(0, values.shape[:-1])
+
+
+def _check_count(values: Tensor) -> None:
+    if len(values) < 2:
+        raise EstimationError(f"{len(values)} sample(s): mutual information needs at least 2")
+
+
+def _check_finite(values: Tensor, name: str) -> None:
+    if not all(bool(extreme.isfinite()) for extreme in values.aminmax()):  # makes no copy, and lets NaN through
+        bad = int((~torch.isfinite(values)).flatten(1).any(1).sum())
+        raise EstimationError(f"{name} holds NaN or infinite values in {bad} of {len(values)} samples")
 
 
 def _three_axes(values: object, name: str) -> Tensor:
