@@ -169,7 +169,11 @@ class Mi(_Strict):
 
     def quantities(self) -> dict[str, dict[str, Any]]:
         """Quantity -> every setting of its estimator, resolved."""
-        ESTIMATORS[self.estimator]
+        if needs := ESTIMATORS[self.estimator].needs:
+            raise UserError(
+                f"estimator: '{self.estimator}' needs {needs}, which a sweep does not give it: use it from Python "
+                "(ibray.mi.estimate_mi)"
+            )
         resolved = {}
         for key, quantity in [("ixt", "I(X;T)"), ("ity", "I(T;Yhat)")]:
             try:

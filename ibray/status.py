@@ -22,7 +22,7 @@ FROM stages GROUP BY stage ORDER BY min(started) NULLS LAST, stage
 ERRORS = """
 SELECT r.dataset, r.attack, r.poison_ratio, r.seed, s.stage, s.unit, s.attempts,
     split_part(s.error, chr(10), 1) AS error
-FROM stages s JOIN runs r USING (run_id) WHERE s.status = 'failed' AND s.error NOT LIKE 'not run:%'
+FROM stages s LEFT JOIN runs r USING (run_id) WHERE s.status = 'failed' AND s.error NOT LIKE 'not run:%'
 ORDER BY s.finished DESC LIMIT 5
 """
 
@@ -33,7 +33,8 @@ def print_status(directory: Path, console: Console, *, as_json: bool = False) ->
         stages = con.sql(COUNTS).df()
         errors = con.sql(ERRORS).df()
         runs = dict(con.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
-        started, finished = con.execute("SELECT max(started), max_by(finished, started) FROM sweeps").fetchone()
+        last = con.execute("SELECT started, finished FROM sweeps ORDER BY started DESC LIMIT 1").fetchone()
+        started, finished = last or (None, None)
     is_running = is_locked(directory)
     elapsed = ((finished or now()) - started).total_seconds() if started else 0.0
     seconds_left = _seconds_left(stages, elapsed) if is_running else None

@@ -48,6 +48,7 @@ ESTIMATORS: Registry[EstimatorEntry] = Registry(
             protocol="certified",
             settings=_channel.ChannelSettings,
             run=_channel.channel,
+            needs="the noise of y (sigma or covariance)",
         ),
     },
     group="ibray.estimators",

@@ -70,7 +70,7 @@ def subsets(
 
     parts = [indices.get(f"{target}_{part}") for part in ("backdoor", "clean")]
     if all(part is not None for part in parts):
-        sizes = [len(indices[str(c)]) for c in clean_classes]
+        sizes = [len(indices[str(c)]) for c in clean_classes if str(c) in indices]
         total = sum(len(part) for part in parts)
         size = min([total, *sizes, *([max_samples] if max_samples is not None else [])])
         poisoned = round(size * len(parts[0]) / total)

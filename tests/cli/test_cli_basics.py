@@ -8,8 +8,10 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 import typer
@@ -223,6 +225,26 @@ def test_status_counts_and_shows_errors_as_they_are(ibray, half_done):
     assert (result.code, result.err) == (0, "")
     assert "1 failed" in result.out
     assert "OSError: [Errno 28] no space for [weights] in '[/disk]'" in result.out
+
+
+def test_status_of_a_sweep_that_runs_again_counts_from_its_own_start(ibray, half_done):
+    columns = "sweep_id, name, started, finished, cells, spec, ibray_version, versions, host, machine"
+    with duckdb.connect(str(half_done / DATABASE)) as con:
+        for hours_ago, finished in [(3, store.now() - timedelta(hours=2)), (1, None)]:
+            started = store.now() - timedelta(hours=hours_ago)
+            values = f"SELECT '{hours_ago}', 'tiny', ?, ?, 2, '{{}}', '0', '{{}}', 'here', '{{}}'"
+            con.execute(f"INSERT INTO sweeps ({columns}) {values}", [started, finished])
+    facts = json.loads(ibray("status", half_done, "--json").out)
+    assert 3600 <= facts["elapsed_seconds"] < 3700
+
+
+def test_status_shows_why_a_surrogate_failed_although_it_is_no_run(ibray, half_done):
+    writer = store.Store(half_done / DATABASE, interval=3600)
+    key = store.StageKey("0123456789abcdef", "surrogate", 0, "settings")
+    writer.begin(key)
+    writer.fail(key, "OSError: no room for the surrogate")
+    writer.close()
+    assert "OSError: no room for the surrogate" in ibray("status", half_done).out
 
 
 def test_status_as_json(ibray, half_done):

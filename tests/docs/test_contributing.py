@@ -42,7 +42,7 @@ def copy(tmp_path):
 
 
 def test_the_attack_of_the_page_is_listed_and_runs(copy, tmp_path, tiny, data_dir):
-    assert "a faint sinusoid over images of the target class" in copy("-m", "ibray", "attacks")
+    assert re.search(r"^sig +ibray +a faint sinusoid", copy("-m", "ibray", "attacks"), re.M)
     sweep = {**tiny(attack="none").resolved(), "attack": [{"name": "sig", "frequency": 4, "poison_ratio": 0.5}]}
     (tmp_path / "sig.yaml").write_text(yaml.safe_dump(sweep))
     copy("-m", "ibray", "sweep", "sig.yaml", "--out", "out", "--inline", "--no-report", "--data-dir", data_dir)

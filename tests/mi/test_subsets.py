@@ -75,6 +75,34 @@ def test_a_clean_label_attack_marks_images_of_the_target_class():
     }  # fmt: skip
 
 
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=30, max_size=120), backdoors=st.integers(1, 10),
+    covers=st.integers(0, 15), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_cover_images_are_in_the_whole_class_alone(labels, backdoors, covers, seed):
+    labels = torch.tensor(labels)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    marked, cover = (torch.zeros(len(labels), dtype=torch.bool) for _ in range(2))
+    marked[order[:backdoors]], cover[order[backdoors : backdoors + covers]] = True, True
+    labels[marked] = 0
+    benign = ~marked & ~cover
+    chosen = subsets(labels, marked, 0, is_cover=cover, seed=seed)
+    assert len(chosen["0"]) == int((labels == 0).sum())
+    for name, indices in chosen.items():
+        if name not in ("0", "0_backdoor", "0_sample"):
+            assert benign[indices].all() and len(indices) == int((benign & (labels == int(name[0]))).sum())
+    if "0_sample" in chosen:
+        mix, clean = marked[chosen["0_sample"]], len(chosen["0_clean"])
+        assert not cover[chosen["0_sample"]].any()
+        assert abs(int(mix.sum()) - len(mix) * backdoors / (backdoors + clean)) <= 0.5
+
+
+def test_all_to_all_leaves_the_clean_classes_clean():
+    labels, marked = poisoned(backdoor=0)
+    marked[(labels == 1).nonzero()[:5, 0]] = True  # images of class 1 that were of class 0
+    assert len(subsets(labels, marked, 0)["1"]) == 35
+
+
 def test_without_an_attack():
     labels, marked = poisoned(backdoor=0)
     assert list(subsets(labels, marked, 1)) == ["1", "0", "2", "3"]

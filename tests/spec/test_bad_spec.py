@@ -94,6 +94,7 @@ WRONG_NAMES = {
     "architecture: {name: resnet18, widht: 3}": ("has no parameter 'widht'", "did you mean 'width'?", "blocks"),
     "architecture: {name: resnet18, width: x}": ("width: expected a whole number of at least 1", "'x'"),
     "mi: {estimator: infonc}": ("mi: unknown estimator 'infonc'", "did you mean 'infonce'?", "There are: infonce"),
+    "mi: {estimator: channel}": ("mi: estimator: 'channel' needs the noise of y", "ibray.mi.estimate_mi"),
     "mi: {ixt: {bach: 3}}": ("unknown setting 'bach' of estimator 'infonce'", "did you mean 'batch'?", "negatives"),
     "mi: {ixt: {batch: many}}": ("batch must be a whole number of at least 2", "'many'"),
     "mi: {ity: {learning_rate: 0}}": ("learning_rate must be a positive number", "0"),
