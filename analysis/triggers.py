@@ -85,8 +85,9 @@ def _measured(images: str, rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _cell(metric: pd.Series, digits: int) -> tuple[str, str]:
     """The mean, and its spread over runs; over images where the runs agree in all digits shown or there is one."""
-    value = number(metric["value"], digits=digits)
-    if metric["sd"] >= 0.5 * 10**-digits:
+    smallest = 10**-digits
+    value = f"<{smallest:.{digits}f}" if 0 < metric["value"] < smallest / 2 else number(metric["value"], digits=digits)
+    if metric["sd"] >= smallest / 2:
         return value, f"± {number(metric['sd'], digits=digits)}"
     if pd.notna(metric["ci_low"]):
         return value, f"{number(metric['ci_low'], digits=digits)} to {number(metric['ci_high'], digits=digits)}"
