@@ -50,7 +50,8 @@ def test_sigkill_of_the_driver_loses_and_doubles_nothing(tiny, tmp_path, data_di
     file, out = tmp_path / "tiny.yaml", tmp_path / "out"
     file.write_text(yaml.safe_dump(spec.resolved()))
     command = [sys.executable, "-m", "ibray", "sweep", str(file), "--out", str(out), "--no-report"]
-    environment = {**os.environ, "IBRAY_DATA": str(data_dir)}
+    # The weights that the command would take from the environment are not those of the undisturbed run.
+    environment = {**os.environ, "IBRAY_DATA": str(data_dir), "IBRAY_LPIPS_WEIGHTS": ""}
     moments = random.Random(20261121)
     finished_before = 0
 
