@@ -16,6 +16,8 @@ from typing import Any
 from ibray.errors import UserError
 from ibray.mi import channel as _channel
 from ibray.mi import infonce as _infonce
+from ibray.mi import kernels as _kernels
+from ibray.mi import ksg as _ksg
 from ibray.mi.interface import EstimationError, Estimator, EstimatorEntry, MIEstimate
 from ibray.registry import Registry, what_there_is
 
@@ -49,6 +51,32 @@ ESTIMATORS: Registry[EstimatorEntry] = Registry(
             settings=_channel.ChannelSettings,
             run=_channel.channel,
             needs="the noise of y (sigma or covariance)",
+        ),
+        "ksg": EstimatorEntry(
+            description="Kraskov, Stoegbauer and Grassberger: nearest neighbours, for few dimensions",
+            source="Kraskov et al. 2004 (arXiv cond-mat/0305641), algorithm 1",
+            estimator="ksg",
+            protocol="direct",
+            settings=_ksg.KSGSettings,
+            run=_ksg.ksg,
+        ),
+        "hsic": EstimatorEntry(
+            description="normalised HSIC, Gaussian kernels: a surrogate from 0 to 1, not nats",
+            source="Gretton et al. 2005; Song et al. 2012 (unbiased estimate)",
+            estimator="hsic",
+            protocol="direct",
+            settings=_kernels.HSICSettings,
+            run=_kernels.hsic,
+            is_surrogate=True,
+        ),
+        "renyi": EstimatorEntry(
+            description="matrix-based Renyi information, Gaussian kernels: a surrogate, not Shannon's information",
+            source="Sanchez Giraldo et al. 2015 (arXiv 1211.2459); Yu et al. 2020 (arXiv 1808.07912)",
+            estimator="renyi",
+            protocol="direct",
+            settings=_kernels.RenyiSettings,
+            run=_kernels.renyi,
+            is_surrogate=True,
         ),
     },
     group="ibray.estimators",

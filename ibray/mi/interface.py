@@ -60,6 +60,8 @@ class EstimatorEntry:
     settings: type
     """A frozen dataclass: the settings and their defaults."""
     run: Estimator
+    is_surrogate: bool = False
+    """Not mutual information: a measure of dependence that is used in its place, and whose value is not in nats."""
     needs: str | None = None
     """What it needs besides x and y, which a sweep does not give it; None for an estimator that sweeps can name."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

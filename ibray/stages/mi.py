@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ibray.cell import Cell
+from ibray.mi import ESTIMATORS
 from ibray.mi.classwise import SnapshotEstimate, estimate_snapshot
 from ibray.mi.subsets import subsets
 from ibray.rundata import RunData
@@ -60,7 +61,7 @@ def _run(context: Context) -> Tables:
         "run_id": cell.run_id,
         "epoch": epoch,
         "estimator": settings["estimator"],
-        "protocol": settings["protocol"],
+        "protocol": ESTIMATORS[settings["estimator"]].protocol,
         "settings": task.key.settings,
     }
     return {

@@ -25,3 +25,4 @@ def test_a_sweep_runs_on_plug_ins_alone(example, tiny, tmp_path):
     estimates = query(database, "SELECT DISTINCT estimator, nats, status FROM mi WHERE attack = 'stripes'")
     assert estimates == [("zero", 0.0, "done")]
     assert query(database, "SELECT count(*) FROM mi WHERE subset = '0_backdoor'") == [(4,)]
+    assert query(database, "SELECT DISTINCT estimator, protocol FROM mi") == [("zero", "none")]

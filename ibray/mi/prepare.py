@@ -1,0 +1,52 @@
+"""What estimators do to their samples first, and how terms per image become an estimate."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ibray.mi.interface import EstimationError, MIEstimate
+from ibray.mi.samples import PairedSamples
+
+LARGEST_DEVIATION = 10.0
+"""Standardised values are cut here: a feature that hardly varies in the reference may be anything elsewhere."""
+
+
+def check_varies(samples: PairedSamples) -> None:
+    """EstimationError where x or y has one value only: there is nothing to have information about."""
+    for name, values in (("x", samples.x), ("y", samples.y)):
+        if torch.equal(values.amin((0, 1)), values.amax((0, 1))):
+            raise EstimationError(f"{name} is constant: there is nothing to have information about")
+
+
+def standardised(values: Tensor, reference: Tensor) -> Tensor:
+    """values (N, M, D) in standard deviations of `reference` (.., M', D) from its mean; 0 where that does not vary."""
+    deviation, mean = torch.std_mean(reference, dim=(0, 1))
+    varies = deviation > 1e-6 * mean.abs()  # below this it is rounding
+    factor = torch.where(varies, deviation.reciprocal(), 0.0)
+    return ((values - mean) * factor).clamp_(-LARGEST_DEVIATION, LARGEST_DEVIATION)
+
+
+def as_points(samples: PairedSamples) -> tuple[Tensor, Tensor]:
+    """x (N, Dx) and y (N, Dy) float64 of the first noise draw, standardised: for estimators that train nothing."""
+    x, y = (values[:, :1].double() for values in (samples.x, samples.y))
+    return standardised(x, x).squeeze(1), standardised(y, y).squeeze(1)
+
+
+def from_terms(terms: Tensor, **about: object) -> MIEstimate:
+    """The mean of terms (N,), one per image, and its 95% interval; about: the other fields of MIEstimate.
+
+    Information is not negative, so what is below 0 is reported as 0, with the mean itself in `raw`.
+    """
+    raw, error = float(terms.mean()), float(terms.std()) / math.sqrt(len(terms))
+    return MIEstimate(
+        nats=max(0.0, raw),
+        raw=raw,
+        standard_error=error,
+        ci_low=max(0.0, raw - 1.96 * error),
+        ci_high=max(0.0, raw + 1.96 * error),
+        n=len(terms),
+        **about,
+    )
