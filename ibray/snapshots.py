@@ -12,6 +12,7 @@ one pass of the network draws them again.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -95,3 +96,9 @@ class Snapshots:
         if data.fingerprint() != recipe["poisoned_sha256"]:
             raise CorruptFileError(f"{path}: the data rebuilt from this recipe is not the data the run was trained on")
         return cell, data
+
+
+@lru_cache(maxsize=2)
+def stored_data(out: Path, run_id: str, data_dir: Path | None) -> tuple[Cell, RunData]:
+    """`Snapshots.load_data`, kept: the tasks on one run's artifacts tend to follow each other in one process."""
+    return Snapshots(out, run_id).load_data(data_dir)

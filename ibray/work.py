@@ -21,8 +21,10 @@ from ibray.datasets import DatasetSizes
 from ibray.mi.subsets import subsets
 from ibray.models import get_model
 from ibray.stages.base import Task
+from ibray.training import ADVERSARIAL_STEPS
 
 FORWARD_AND_BACKWARD = 3  # in forward passes: the backward pass has a product for the inputs and one for the weights
+FORWARD_AND_BACKWARD_TO_INPUTS = 2  # of PGD, which asks for no gradient of the weights
 CHECKPOINTS_KEPT = 2
 
 
@@ -70,10 +72,14 @@ def _network(name: str, params: str, num_classes: int, image_shape: tuple[int, i
 
 def train_flop(task: Task, sizes: DatasetSizes) -> int:
     """All epochs: the training set forward and backward, the test set and the triggered test images forward."""
-    cell = task.cell
-    images = FORWARD_AND_BACKWARD * sum(sizes.train) + sum(sizes.test)
-    if get_attack(cell.attack.name, **cell.attack.params).poisons != "none":
-        images += sum(sizes.test) - sizes.test[cell.target_class]
+    cell, attack = task.cell, get_attack(task.cell.attack.name, **task.cell.attack.params)
+    passes = FORWARD_AND_BACKWARD
+    if cell.training.adversarial_epsilon:
+        passes += FORWARD_AND_BACKWARD_TO_INPUTS * ADVERSARIAL_STEPS
+    images = passes * sum(sizes.train) + sum(sizes.test)
+    if attack.poisons != "none":
+        attacked = attack.is_attacked(torch.arange(len(sizes.test)), cell.target_class)
+        images += sum(count for count, is_attacked in zip(sizes.test, attacked.tolist(), strict=True) if is_attacked)
     return cell.training.epochs * images * network(cell, sizes).flop
 
 

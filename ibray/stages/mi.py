@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +10,8 @@ from ibray.cell import Cell
 from ibray.mi import ESTIMATORS
 from ibray.mi.classwise import SnapshotEstimate, estimate_snapshot
 from ibray.mi.subsets import subsets
-from ibray.rundata import RunData
 from ibray.seeds import derive_seed
-from ibray.snapshots import Snapshots
+from ibray.snapshots import Snapshots, stored_data
 from ibray.stages.base import Context, Need, News, Stage, Tables
 from ibray.training import EVALUATION_BATCH, as_input, build_model
 
@@ -26,15 +23,9 @@ def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
     return {**spec.mi.model_dump(mode="json", exclude={"ixt", "ity"}), "quantities": spec.mi.quantities()}
 
 
-@lru_cache(maxsize=2)
-def _run_data(out: Path, run_id: str, data_dir: Path | None) -> tuple[Cell, RunData]:
-    """The data of a run; the snapshots of one run tend to follow each other in one process."""
-    return Snapshots(out, run_id).load_data(data_dir)
-
-
 def _run(context: Context) -> Tables:
     task, settings, epoch = context.task, context.task.settings, context.task.unit
-    cell, data = _run_data(context.out, task.cell.run_id, context.data_dir)
+    cell, data = stored_data(context.out, task.cell.run_id, context.data_dir)
     chosen = subsets(
         data.labels,
         data.is_backdoor,

@@ -13,7 +13,7 @@ from ibray.attacks import get_attack
 from ibray.cell import Cell
 from ibray.lpips import LpipsSource, find_lpips, load_lpips
 from ibray.perceptual import evenly, measure
-from ibray.snapshots import Snapshots
+from ibray.snapshots import stored_data
 from ibray.stages.base import Context, Need, News, Stage, Tables
 from ibray.stages.train import DATA
 
@@ -39,7 +39,7 @@ def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
 
 
 def _run(context: Context) -> Tables:
-    cell, data = Snapshots(context.out, context.task.cell.run_id).load_data(context.data_dir)
+    cell, data = stored_data(context.out, context.task.cell.run_id, context.data_dir)
     attack = get_attack(cell.attack.name, **cell.attack.params)
     attacked = attack.is_attacked(data.test_labels, cell.target_class)
     poisoned = torch.nonzero(data.is_backdoor).flatten()

@@ -67,6 +67,12 @@ def test_training_counts_both_passes_the_test_set_and_the_triggered_one(tiny):
     flop = resnet(4, [1, 1, 1, 1], 16)
     assert train_flop(train_task(tiny(attack="none")), TINY) == 3 * (3 * 200 + 100) * flop  # 3 epochs
     assert train_flop(train_task(tiny(attack="badnets")), TINY) == 3 * (3 * 200 + 100 + 90) * flop
+    for policy, triggered in [({"label_policy": "all_to_all"}, 100),
+                              ({"label_policy": "source_specific", "source_classes": [2, 5]}, 20)]:  # fmt: skip
+        spec = tiny(attack={"name": "badnets", **policy})
+        assert train_flop(train_task(spec), TINY) == 3 * (3 * 200 + 100 + triggered) * flop
+    adversarial = tiny(attack="none", training={**tiny().resolved()["training"], "adversarial_epsilon": 8})
+    assert train_flop(train_task(adversarial), TINY) == 3 * ((3 + 2 * 7) * 200 + 100) * flop
 
 
 def test_a_paper_run_trains_for_20_pflop(tiny):
