@@ -267,9 +267,9 @@ def estimators() -> None:
     from ibray.mi import ESTIMATORS, settings_of
 
     def cells(name: str, entry: Any) -> list[str]:
-        return [entry.description, entry.protocol, _settings(settings_of(name, "I(X;T)")), entry.source]
+        return [entry.description, ", ".join(entry.protocols), _settings(settings_of(name, "I(X;T)")), entry.source]
 
-    _print_registry(ESTIMATORS, cells, "what it is", "protocol", "settings for I(X;T)", "source")
+    _print_registry(ESTIMATORS, cells, "what it is", "protocols", "settings for I(X;T)", "source")
 
 
 @data_app.command("import")

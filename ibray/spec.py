@@ -26,7 +26,7 @@ from pydantic import (
 from ibray.attacks import ATTACKS, get_attack
 from ibray.cell import ArchitectureChoice, AttackChoice, Cell, DatasetChoice, TrainingSettings
 from ibray.errors import UserError
-from ibray.mi import ESTIMATORS, settings_of
+from ibray.mi import method_of, settings_of
 from ibray.models import MODELS, resolve_params
 from ibray.registry import Registry
 from ibray.spec_errors import explain
@@ -169,7 +169,7 @@ class Mi(_Strict):
 
     def quantities(self) -> dict[str, dict[str, Any]]:
         """Quantity -> every setting of its estimator, resolved."""
-        if needs := ESTIMATORS[self.estimator].needs:
+        if needs := method_of(self.estimator).needs:
             raise UserError(
                 f"estimator: '{self.estimator}' needs {needs}, which a sweep does not give it: use it from Python "
                 "(ibray.mi.estimate_mi)"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ibray.attacks import AttackEntry, DirtyLabelAttack, Parts
 from ibray.datasets import DatasetEntry, RawData
-from ibray.mi import EstimatorEntry, MIEstimate
+from ibray.mi import EstimatorEntry, Method, MIEstimate
 from ibray.models import ModelEntry
 from ibray.models.small_cnn import NoisySmallCNN
 
@@ -94,5 +94,5 @@ def zero(x: Any, y: Any, *, seed: int = 0) -> MIEstimate:
 
 
 ZERO = EstimatorEntry(
-    description="always 0", source="a test", estimator="zero", protocol="none", settings=ZeroSettings, run=zero
+    description="always 0", source="a test", protocols={"none": Method(settings=ZeroSettings, run=zero)}
 )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ibray.errors import UserError
-from ibray.mi import ESTIMATORS, settings_of
+from ibray.mi import method_of, settings_of
 from ibray.mi.interface import EstimationError, MIEstimate
 from ibray.seeds import derive_seed
 
@@ -57,7 +57,7 @@ def estimate_snapshot(
         if name not in QUANTITIES:
             raise UserError(f"unknown quantity '{name}': there are {', '.join(QUANTITIES)}")
     settings = {q: settings_of(estimator, q, **overrides.get(q, {})) for q in QUANTITIES}
-    run = ESTIMATORS[estimator].run
+    run = method_of(estimator).run
 
     results = []
     for subset, chosen in subset_indices.items():

@@ -50,23 +50,29 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True)
-class EstimatorEntry:
-    """A line of the registry: one estimator under one protocol."""
+class Method:
+    """One estimator under one protocol."""
 
-    description: str
-    source: str
-    estimator: str
-    protocol: str
     settings: type
     """A frozen dataclass: the settings and their defaults."""
     run: Estimator
-    is_surrogate: bool = False
-    """Not mutual information: a measure of dependence that is used in its place, and whose value is not in nats."""
     needs: str | None = None
-    """What it needs besides x and y, which a sweep does not give it; None for an estimator that sweeps can name."""
+    """What it needs besides x and y; None for one that `estimate_mi` can run with its defaults."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Quantity ("I(X;T)", ...) -> the settings in which it differs from the defaults."""
 
     def defaults(self, quantity: str | None = None) -> dict[str, Any]:
         """Every setting with its value, for a quantity where one is named."""
         return asdict(self.settings()) | dict(self.presets.get(quantity, {}))
+
+
+@dataclass(frozen=True)
+class EstimatorEntry:
+    """A line of the registry: one estimator, and the protocols under which it runs."""
+
+    description: str
+    source: str
+    protocols: Mapping[str, Method]
+    """By name ("paper", "population", ...); the first is the one it runs under when none is named."""
+    is_surrogate: bool = False
+    """Not mutual information: a measure of dependence that is used in its place, and whose value is not in nats."""

@@ -52,7 +52,7 @@ def _run(context: Context) -> Tables:
         "run_id": cell.run_id,
         "epoch": epoch,
         "estimator": settings["estimator"],
-        "protocol": ESTIMATORS[settings["estimator"]].protocol,
+        "protocol": next(iter(ESTIMATORS[settings["estimator"]].protocols)),
         "settings": task.key.settings,
     }
     return {

@@ -224,6 +224,7 @@ def test_wrong_values_of_settings(wrong):
 @pytest.mark.parametrize("name", list(ESTIMATORS))
 def test_every_estimator_describes_itself(name):
     entry = ESTIMATORS[name]
-    assert entry.description and entry.source and entry.protocol
-    for quantity in (None, *entry.presets):
-        entry.settings(**entry.defaults(quantity))
+    assert entry.description and entry.source and entry.protocols
+    for method in entry.protocols.values():
+        for quantity in (None, *method.presets):
+            method.settings(**method.defaults(quantity))
