@@ -43,7 +43,8 @@ def stealth_scores(
 
     Returns:
         Columns `COLUMNS`. The options used are comma-separated text. Where estimates are missing the
-        score is NaN and `reason` says why; elsewhere `reason` is None.
+        score is NaN and `reason` says why; elsewhere `reason` is None. Estimators and protocols that nowhere
+        have both quantities are left out.
 
     By hand, with subsets=('clean',), epochs=[1, 5] and I(X;T) in nats:
 
@@ -61,6 +62,9 @@ def stealth_scores(
     wanted = mi[(mi["layer"] == LAYER) & mi["quantity"].isin([XT, TY])]
     if "status" in wanted:
         wanted = wanted[wanted["status"] == "done"]
+    # A bound that is known of one quantity only has no score.
+    quantities = wanted.groupby(ESTIMATE[1:])["quantity"].transform("nunique")
+    wanted = wanted[quantities == 2]
     wanted = wanted.assign(role=subset_roles(wanted), nats=wanted["nats"].where(np.isfinite(wanted["nats"])))
     scores = [
         _score_one(group, normalise, epochs, subsets, clean_classes)

@@ -13,13 +13,14 @@ import torch
 
 from ibray.stages import STAGES
 from ibray.stages.base import Context, News, Tables, Task
-from ibray.store import StageKey, host
+from ibray.store import Row, StageKey, host
 
 
 class Sink(Protocol):
     """Where rows go: a `Store`, or a proxy of the one in another process."""
 
     def put(self, tables: Tables) -> None: ...
+    def written(self, table: str, where: Row) -> set[tuple]: ...
     def begin(self, key: StageKey, **where: Any) -> None: ...
     def finish(self, key: StageKey, tables: Tables, **facts: Any) -> None: ...
     def fail(self, key: StageKey, error: str, **facts: Any) -> None: ...
@@ -47,7 +48,7 @@ def execute(
     sink.begin(task.key, host=host(), device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu")
     started = time.monotonic()
     try:
-        rows = STAGES[task.stage].run(Context(task, out, data_dir, device, sink.put, tell))
+        rows = STAGES[task.stage].run(Context(task, out, data_dir, device, sink.put, sink.written, tell))
     except Exception as error:
         sink.fail(task.key, describe(error), seconds=time.monotonic() - started)
         raise

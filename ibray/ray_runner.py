@@ -37,7 +37,7 @@ from ibray.progress import Progress
 from ibray.spec import SweepSpec
 from ibray.stages import STAGES, resources_of, threads_of
 from ibray.stages.base import News, Tables, Task
-from ibray.store import StageKey, Store
+from ibray.store import Row, StageKey, Store
 
 NAMESPACE = "ibray"
 LOCAL_OBJECT_STORE_BYTES = 200 * 2**20  # nothing large travels between processes: snapshots go through files
@@ -70,6 +70,9 @@ class StoreProxy:
 
     def put(self, tables: Tables) -> None:
         ray.get(self._actor.put.remote(tables))
+
+    def written(self, table: str, where: Row) -> set[tuple]:
+        return ray.get(self._actor.written.remote(table, where))
 
     def begin(self, key: StageKey, **where: Any) -> None:
         ray.get(self._actor.begin.remote(key, **where))

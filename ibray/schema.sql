@@ -94,18 +94,21 @@ CREATE TABLE IF NOT EXISTS estimates (
     run_id      VARCHAR NOT NULL,
     epoch       INTEGER NOT NULL,
     subset      VARCHAR NOT NULL,          -- '0', '0_backdoor', '0_clean', '0_sample', '1', ...
-    quantity    VARCHAR NOT NULL,          -- 'I(X;T)', 'I(T;Yhat)', ...
-    layer       VARCHAR NOT NULL,          -- 'T': the last hidden layer, pooled
-    estimator   VARCHAR NOT NULL,          -- infonce, ...
-    protocol    VARCHAR NOT NULL,          -- paper, ...
+    quantity    VARCHAR NOT NULL,          -- 'I(X;T)', 'I(T;Yhat)', 'I(X;Yhat)', 'I(X;B)', 'I(B;Y)', 'I(B;Yhat)'
+    layer       VARCHAR NOT NULL,          -- 'T': the last hidden layer, pooled; 'block1', ...; 'output', 'input'
+    estimator   VARCHAR NOT NULL,          -- infonce, channel, ...
+    protocol    VARCHAR NOT NULL,          -- paper, closed, population, certified, direct
     settings    VARCHAR NOT NULL,          -- hash of every setting of the estimate
-    nats        DOUBLE,                    -- NULL when status is 'failed'
-    ci_low      DOUBLE,                    -- 95%, over images
+    nats        DOUBLE,                    -- NULL when status is 'failed'; the lower bound where bounds are known
+    ci_low      DOUBLE,                    -- 95%, over images; where bounds are known it takes them both in
     ci_high     DOUBLE,
     lower_bound DOUBLE,                    -- proven bounds on the truth, where the estimator has them
     upper_bound DOUBLE,
     ceiling     DOUBLE,                    -- the largest value this estimator can return here
+    raw         DOUBLE,                    -- what was computed, where it is below 0 and nats is not
+    standard_error DOUBLE,                 -- over images; NULL where only the interval is known
     n           INTEGER NOT NULL,          -- images
+    draws       INTEGER,                   -- noise draws per image
     negatives   INTEGER,
     critic_epochs INTEGER,
     seconds     DOUBLE NOT NULL,
@@ -125,6 +128,37 @@ CREATE TABLE IF NOT EXISTS mi_curves (
     settings     VARCHAR NOT NULL,
     critic_epoch INTEGER NOT NULL,
     nats         DOUBLE NOT NULL
+);
+
+-- I(X; T + tau Z) for growing noise Z, protocol certified: it still moves where I(X;T) itself sits at log n.
+CREATE TABLE IF NOT EXISTS noise_ladder (
+    run_id   VARCHAR NOT NULL,
+    epoch    INTEGER NOT NULL,
+    subset   VARCHAR NOT NULL,
+    layer    VARCHAR NOT NULL,
+    settings VARCHAR NOT NULL,
+    tau      DOUBLE NOT NULL,              -- standard deviation of Z, in units of the between-image RMS of T
+    nats     DOUBLE NOT NULL,              -- closed-set lower bound
+    ci_low   DOUBLE,
+    raw      DOUBLE,
+    standard_error DOUBLE,
+    ceiling  DOUBLE NOT NULL,              -- log n
+    n        INTEGER NOT NULL
+);
+
+-- The summary of a noise ladder: the tau at which it crosses half of log n.
+CREATE TABLE IF NOT EXISTS tau_half (
+    run_id   VARCHAR NOT NULL,
+    epoch    INTEGER NOT NULL,
+    subset   VARCHAR NOT NULL,
+    layer    VARCHAR NOT NULL,
+    settings VARCHAR NOT NULL,
+    tau_half DOUBLE,                       -- NULL where it crosses nowhere on the ladder
+    low      DOUBLE,                       -- of the ladder less, and plus, 1.96 standard errors
+    high     DOUBLE,
+    rms      DOUBLE NOT NULL,              -- between-image RMS of T, in its own units
+    n        INTEGER NOT NULL,
+    draws    INTEGER NOT NULL
 );
 
 -- A few training images before and after the trigger, for people to look at.
@@ -159,4 +193,7 @@ CREATE TABLE IF NOT EXISTS embeddings (
 
 -- Columns that databases of earlier versions lack.
 ALTER TABLE runs ADD COLUMN IF NOT EXISTS surrogate VARCHAR;
+ALTER TABLE estimates ADD COLUMN IF NOT EXISTS raw DOUBLE;
+ALTER TABLE estimates ADD COLUMN IF NOT EXISTS standard_error DOUBLE;
+ALTER TABLE estimates ADD COLUMN IF NOT EXISTS draws INTEGER;
 ALTER TABLE perceptual ADD COLUMN IF NOT EXISTS images VARCHAR;

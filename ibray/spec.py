@@ -7,10 +7,10 @@ training settings. Everything is checked before anything starts.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -26,45 +26,26 @@ from pydantic import (
 from ibray.attacks import ATTACKS, get_attack
 from ibray.cell import ArchitectureChoice, AttackChoice, Cell, DatasetChoice, TrainingSettings
 from ibray.errors import UserError
-from ibray.mi import method_of, settings_of
 from ibray.models import MODELS, resolve_params
-from ibray.registry import Registry
 from ibray.spec_errors import explain
+from ibray.spec_mi import Mi
+from ibray.spec_settings import Perceptual, StageResources, Training
+from ibray.spec_types import (
+    Axis,
+    Count,
+    Fraction,
+    Natural,
+    NotNegative,
+    Positive,
+    Ratio,
+    Strict,
+    as_mapping,
+    registered,
+)
 from ibray.yaml_file import parse_yaml
 
-T = TypeVar("T")
 
-
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
-def _as_mapping(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _registered(registry: Registry[Any]) -> Callable[[str], str]:
-    def check(name: str) -> str:
-        registry[name]  # raises, listing what there is
-        return name
-
-    return check
-
-
-Axis = Annotated[list[T], BeforeValidator(_as_list), Field(min_length=1)]
-Ratio = Annotated[float, Field(gt=0, lt=1, strict=True)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Natural = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
-Positive = Annotated[float, Field(gt=0, strict=True)]
-NotNegative = Annotated[float, Field(ge=0, strict=True)]
-Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DatasetEntry(_Strict):
+class DatasetEntry(Strict):
     """A dataset by name, or with a class-balanced subsample."""
 
     name: str
@@ -109,116 +90,19 @@ class ArchitectureEntry(BaseModel):
         return ArchitectureChoice(name=self.name, params=resolve_params(self.name, self.model_extra))
 
 
-DatasetAxis = Axis[Annotated[DatasetEntry, BeforeValidator(_as_mapping)]]
-AttackAxis = Axis[Annotated[AttackEntry, BeforeValidator(_as_mapping)]]
-ArchitectureAxis = Axis[Annotated[ArchitectureEntry, BeforeValidator(_as_mapping)]]
+DatasetAxis = Axis[Annotated[DatasetEntry, BeforeValidator(as_mapping)]]
+AttackAxis = Axis[Annotated[AttackEntry, BeforeValidator(as_mapping)]]
+ArchitectureAxis = Axis[Annotated[ArchitectureEntry, BeforeValidator(as_mapping)]]
 
 
-class Training(_Strict):
-    """The training recipe; the defaults are the paper's."""
-
-    epochs: Count = 120
-    snapshots: list[Count] = Field(
-        [1, 5, 10, 20, 40, 60, 80, 100, 120], min_length=1, description="epochs whose weights are kept for MI"
-    )
-    batch_size: Count = 256
-    lr: Positive = 0.01
-    momentum: Fraction = 0.9
-    weight_decay: NotNegative = 5e-4
-    plateau_factor: Ratio = Field(0.5, description="learning rate multiplier on a plateau")
-    plateau_patience: Natural = 5
-    plateau_metric: Literal["train_loss", "test_loss"] = "train_loss"
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")
-    adversarial_epsilon: NotNegative = Field(
-        0.0, description="above 0: adversarial training, the L-inf radius of its PGD in units of 0..255"
-    )
-    compile: bool = Field(False, description="torch.compile for the training step; not part of the run id")
-
-    @model_validator(mode="after")
-    def _snapshots_exist(self) -> Training:
-        if max(self.snapshots) > self.epochs:
-            raise ValueError(
-                f"snapshots: {max(self.snapshots)} is after the last epoch (epochs: {self.epochs}); "
-                f"name epochs up to {self.epochs}, like snapshots: [1, {self.epochs}]"
-            )
-        return self
-
-
-class Mi(_Strict):
-    """How mutual information is estimated on every snapshot; the defaults are the paper's recipe."""
-
-    estimator: str = "infonce"
-    protocol: Literal["paper"] = "paper"
-    draws: Count = Field(8, description="noise draws of T per image, shared by all subsets and quantities")
-    clean_classes: list[Natural] | None = Field(
-        None, description="clean classes estimated beside the target class; the first three others when absent"
-    )
-    max_samples: Annotated[int, Field(ge=2, strict=True)] | None = Field(
-        None, description="cap on the images of a subset"
-    )
-    yhat: Literal["softmax", "logits"] = Field(
-        "logits", description="what Y_hat is: logits as in the released code, or the probabilities the text names"
-    )
-    ixt: dict[str, Any] = Field({}, description="estimator settings for I(X;T) that differ from the paper's")
-    ity: dict[str, Any] = Field({}, description="estimator settings for I(T;Yhat) that differ from the paper's")
-
-    @model_validator(mode="after")
-    def _known(self) -> Mi:
-        self.quantities()
-        return self
-
-    def quantities(self) -> dict[str, dict[str, Any]]:
-        """Quantity -> every setting of its estimator, resolved."""
-        if needs := method_of(self.estimator).needs:
-            raise UserError(
-                f"estimator: '{self.estimator}' needs {needs}, which a sweep does not give it: use it from Python "
-                "(ibray.mi.estimate_mi)"
-            )
-        resolved = {}
-        for key, quantity in [("ixt", "I(X;T)"), ("ity", "I(T;Yhat)")]:
-            try:
-                resolved[quantity] = settings_of(self.estimator, quantity, **getattr(self, key))
-            except UserError as error:
-                raise UserError(f"{key}: {error}") from None
-        return resolved
-
-
-class Perceptual(_Strict):
-    """How visible triggers are: PSNR, SSIM and LPIPS of every run's images."""
-
-    images: Count = Field(1000, description="at most so many test images, and training images, per run")
-    lpips_weights: str | None = Field(
-        None, description="an .npz with AlexNet's and LPIPS's weights; torchvision's cache when absent, or no LPIPS"
-    )
-
-
-class Resources(_Strict):
-    """What one trial reserves. Without a GPU in the cluster `gpu` is ignored."""
-
-    cpu: float = Field(1, gt=0)
-    gpu: float = Field(0, ge=0)
-
-    @property
-    def threads(self) -> int:
-        """CPU threads of the trial: as many as it reserves, so that trials side by side do not fight over cores."""
-        return max(1, int(self.cpu))
-
-
-class StageResources(_Strict):
-    """Resources per kind of trial: training, and whatever works on its snapshots."""
-
-    train: Resources = Resources(cpu=1, gpu=1)
-    mi: Resources = Resources(cpu=1, gpu=0.25)
-
-
-class Filter(_Strict):
+class Filter(Strict):
     """Cells that agree with every key given; a list means any of its values."""
 
     dataset: Axis[str] | None = None
-    attack: Axis[Annotated[str, AfterValidator(_registered(ATTACKS))]] | None = None
+    attack: Axis[Annotated[str, AfterValidator(registered(ATTACKS))]] | None = None
     poison_ratio: Axis[float] | None = None
     target_class: Axis[int] | None = None
-    architecture: Axis[Annotated[str, AfterValidator(_registered(MODELS))]] | None = None
+    architecture: Axis[Annotated[str, AfterValidator(registered(MODELS))]] | None = None
     sigma: Axis[float] | None = None
     seed: Axis[int] | None = None
 
@@ -233,7 +117,7 @@ class Filter(_Strict):
         return all(values[key] in allowed for key, allowed in wanted.items())
 
 
-class TrainingOverride(_Strict):
+class TrainingOverride(Strict):
     """Other values for some training settings."""
 
     epochs: Count | None = None
@@ -243,14 +127,14 @@ class TrainingOverride(_Strict):
     weight_decay: NotNegative | None = None
 
 
-class Override(_Strict):
+class Override(Strict):
     """Training settings of the cells that match `when`."""
 
     when: Filter
     training: TrainingOverride
 
 
-class _Axes(_Strict):
+class _Axes(Strict):
     dataset: DatasetAxis | None = None
     attack: AttackAxis | None = None
     poison_ratio: Axis[Ratio] | None = None
@@ -264,20 +148,20 @@ class Include(_Axes):
     """A small grid added to the large one; an axis that is absent is taken from the sweep."""
 
 
-class SweepSpec(_Strict):
+class SweepSpec(Strict):
     """A sweep file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the output directory")
     dataset: DatasetAxis
     attack: AttackAxis
-    poison_ratio: Axis[Ratio] = [0.1]
-    target_class: Axis[Natural] = [0]
-    architecture: ArchitectureAxis = [ArchitectureEntry(name="resnet18")]
-    sigma: Axis[NotNegative] = [0.4]
-    seed: Axis[Natural] = [0]
-    include: list[Include] = []
-    exclude: list[Filter] = []
-    overrides: list[Override] = []
+    poison_ratio: Axis[Ratio] = Field([0.1])
+    target_class: Axis[Natural] = Field([0])
+    architecture: ArchitectureAxis = Field([ArchitectureEntry(name="resnet18")])
+    sigma: Axis[NotNegative] = Field([0.4])
+    seed: Axis[Natural] = Field([0])
+    include: list[Include] = Field([])
+    exclude: list[Filter] = Field([])
+    overrides: list[Override] = Field([])
     training: Training = Training()
     mi: Mi = Mi()
     perceptual: Perceptual = Perceptual()

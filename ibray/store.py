@@ -37,8 +37,10 @@ KEYS = {
     "stages": ("run_id", "stage", "unit", "settings"),
     "epochs": ("run_id", "epoch"),
     "class_losses": ("run_id", "epoch"),
-    "estimates": ("run_id", "epoch", "settings"),
-    "mi_curves": ("run_id", "epoch", "settings"),
+    "estimates": ("run_id", "epoch", "settings", "subset", "quantity", "layer"),
+    "mi_curves": ("run_id", "epoch", "settings", "subset", "quantity", "layer"),
+    "noise_ladder": ("run_id", "epoch", "settings", "subset", "layer"),
+    "tau_half": ("run_id", "epoch", "settings", "subset", "layer"),
     "examples": ("run_id",),
     "perceptual": ("run_id",),
 }
@@ -206,6 +208,18 @@ class Store:
             if absent := {name for name in required if row.get(name) is None}:
                 raise KeyError(f"a row of table {table} lacks {', '.join(sorted(absent))}")
         pa.Table.from_pylist(rows, schema=schema)
+
+    def written(self, table: str, where: Row) -> set[tuple]:
+        """The keys of the rows of a table in which these columns have these values, whatever waits included.
+
+        Raises:
+            UserError: the database stays locked.
+        """
+        self.flush()
+        keys, equal = ", ".join(KEYS[table]), " AND ".join(f"{column} = ?" for column in where)
+        with connect(self.path) as con:
+            rows = con.execute(f"SELECT DISTINCT {keys} FROM {table} WHERE {equal}", list(where.values()))
+            return set(rows.fetchall())
 
     def begin(self, key: StageKey, **where: Any) -> None:
         """Note that an attempt at a stage starts; `where` names host and device."""

@@ -29,10 +29,11 @@ SELECT
         WHEN m.subset = m.target_class || '_clean' THEN 'clean'
         WHEN m.subset = m.target_class || '_sample' THEN 'sample'
         WHEN regexp_full_match(m.subset, '\d+') THEN 'clean class'
+        WHEN m.subset = 'whole' THEN 'whole set'
         ELSE 'other'
     END AS role,
     m.quantity, m.layer, m.estimator, m.protocol, m.settings, m.nats, m.ci_low, m.ci_high, m.lower_bound,
-    m.upper_bound, m.ceiling, m.n, m.negatives, m.critic_epochs, m.seconds
+    m.upper_bound, m.ceiling, m.raw, m.standard_error, m.n, m.draws, m.negatives, m.critic_epochs, m.seconds
 FROM mi m
 JOIN runs r USING (run_id)
 JOIN run_configurations g USING (run_id)
@@ -40,12 +41,19 @@ WHERE m.status = 'done';
 
 -- Eqs. 5 and 6 with the default options: min-max over the whole run, one epoch per phase, every clean class.
 CREATE OR REPLACE VIEW stealth AS
-WITH estimates AS (
+WITH both_quantities AS (  -- a bound that is known of one quantity only has no score
+    SELECT estimator, protocol, settings
+    FROM trajectories
+    WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)')
+    GROUP BY ALL
+    HAVING count(DISTINCT quantity) = 2
+), estimates AS (
     SELECT
         run_id, estimator, protocol, settings, attack, run_status, quantity, epoch, subset, role,
         role IN ('all', 'clean class') OR (attack <> 'none' AND role IN ('clean', 'backdoor')) AS used,
         avg(CASE WHEN isfinite(nats) THEN nats END) AS nats
     FROM trajectories
+    SEMI JOIN both_quantities USING (estimator, protocol, settings)
     WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)')
     GROUP BY ALL
 ), extents AS (

@@ -84,9 +84,14 @@ def train_flop(task: Task, sizes: DatasetSizes) -> int:
 
 
 def mi_flop(task: Task, sizes: DatasetSizes) -> int | None:
-    """One snapshot: the draws of T, and the critics of both quantities on every subset; None for other estimators."""
+    """One snapshot: the first draws of T, and the paper's critics of both main quantities on every subset.
+
+    The bounds of `certified` are little beside them. None where another protocol, quantity or layer is asked for.
+    """
     cell, settings = task.cell, task.settings
-    if settings["estimator"] != "infonce":
+    protocols = {(each["protocol"], each["estimator"]): each["settings"] for each in settings["protocols"]}
+    critics = protocols.pop(("paper", "infonce"), None)
+    if protocols.keys() - {("certified", "channel")} or settings["whole"] or settings["layers"] != "last":
         return None
     clean_classes = settings["clean_classes"]
     used, images_of = _subset_sizes(
@@ -100,12 +105,14 @@ def mi_flop(task: Task, sizes: DatasetSizes) -> int | None:
     )
     net = network(cell, sizes)
     widths = {"I(X;T)": math.prod(sizes.image_shape) + net.t_dim, "I(T;Yhat)": net.t_dim + len(sizes.train)}
-    critics = sum(
-        critic_flop(images, width, settings["quantities"][quantity])
-        for quantity, width in widths.items()
+    draws = used * settings["draws"] * net.flop
+    if critics is None:
+        return draws
+    return draws + sum(
+        critic_flop(images, widths[quantity], critics[quantity])
+        for quantity in settings["quantities"]
         for images in images_of
     )
-    return used * settings["draws"] * net.flop + critics
 
 
 def critic_flop(images: int, width: int, settings: Mapping[str, Any]) -> int:

@@ -24,6 +24,7 @@ TINY = {
     "seed": 0,
     "training": {"epochs": 3, "snapshots": [1, 3], "batch_size": 32, "lr": 0.05},
     "mi": {
+        "protocol": "paper",
         "draws": 2,
         "ixt": {"batch": 16, "negatives": 16, "hidden": 16, "max_epochs": 3, "report_last": 2},
         "ity": {"batch": 16, "negatives": 16, "hidden": 16, "max_epochs": 3, "report_last": 2},

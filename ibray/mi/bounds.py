@@ -69,6 +69,33 @@ def pair_terms(samples: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     return lower, upper
 
 
+def group_terms(samples: Tensor, centres: Tensor, in_group: Tensor) -> Tensor:
+    """Terms (N, M) float64 whose mean is a lower bound on I(B; T), B a property of the images, T = S + N(0, I).
+
+    log q(B_i | t_i) / p(B_i), with q by Bayes' rule from the mixture of each group's centres, that of the image itself
+    left out, so that q has not seen it. samples (N, M, D) and centres (N, C, D) as in `pair_terms`; in_group (N,) bool,
+    B, with at least two images in either group.
+    """
+    c = centres.shape[1]
+    middle = centres.mean((0, 1))
+    samples, centres = samples - middle, centres - middle
+    inside = in_group.double()
+    prior = torch.where(in_group, inside.mean(), 1 - inside.mean())
+    terms = samples.new_empty(samples.shape[:2], dtype=torch.float64)
+    for block, scores in _blocks(samples, centres):
+        scores.diagonal(block.start, 0, 2).fill_(-math.inf)
+        top = scores.amax((2, 3), keepdim=True)
+        per_image = scores.sub_(top).exp_().sum(3)  # (images, M, N)
+        sums = torch.stack([per_image[:, :, ~in_group].sum(2), per_image[:, :, in_group].sum(2)]).double()
+        own = in_group[block].long().view(1, -1, 1)
+        counts = torch.stack([(1 - inside).sum() - (1 - own[0]), inside.sum() - own[0]]) * c
+        weights = torch.stack([1 - inside.mean(), inside.mean()]).view(2, 1, 1) * sums / counts
+        posterior = torch.where(own[0].bool(), weights[1], weights[0]) / weights.sum(0)
+        # Far from all centres of its own group the posterior underflows: bounded by the smallest number there is.
+        terms[block] = posterior.clamp_min(torch.finfo(torch.float64).tiny).log() - prior[block].log().unsqueeze(1)
+    return terms
+
+
 def gaussian_cap(centres: Tensor) -> Mean:
     """1/2 logdet(I + Cov(S)), above I(S; T) for S of any distribution: a Gaussian has the largest entropy.
 

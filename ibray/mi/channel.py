@@ -21,7 +21,7 @@ from torch import Tensor
 from ibray.errors import UserError
 from ibray.mi.bounds import bracket, gaussian_cap, over_images, pair_terms
 from ibray.mi.interface import EstimationError, MIEstimate
-from ibray.mi.samples import paired, project
+from ibray.mi.samples import PairedSamples, paired, project
 
 # Eigenvalues of the noise's correlation matrix below this are float32 rounding of what it was computed from.
 SMALLEST_EIGENVALUE = 1e-9
@@ -107,6 +107,18 @@ def known_noise_ty(
     started = time.perf_counter()
     options = ChannelSettings(sigma=sigma, **settings)
     pairs = paired(t, logits)
+    t_map, y_map, bias = output_channel(pairs, weight, bias, sigma, output)
+    return _estimate(pairs.x, t_map, pairs.y - bias, y_map, options, started)
+
+
+def output_channel(
+    pairs: PairedSamples, weight: Tensor, bias: Tensor | None, sigma: float, output: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What makes y_map^T (logits - bias) = t_map^T T + N(0, I) of a network's last layer, as in `known_noise_ty`.
+
+    pairs: x (N, M, D) draws of T, y (N, M, K) logits. Returns t_map (D, R) and y_map (K, R), float64, R = K, or K - 1
+    for softmax, and the bias (K,), float32. Raises as `known_noise_ty`.
+    """
     d, k = pairs.x.shape[2], pairs.y.shape[2]
     w = torch.as_tensor(weight).detach().to(pairs.x.device, torch.float64)
     b = torch.zeros(k) if bias is None else torch.as_tensor(bias).detach()
@@ -122,7 +134,7 @@ def known_noise_ty(
         raise UserError(f"output must be 'logits' or 'softmax', not {output!r}")
     w = basis @ w
     white = _whitening(sigma**2 * w @ w.T, len(basis))
-    return _estimate(pairs.x, w.T @ white, pairs.y - b.to(pairs.y), basis.T @ white, options, started)
+    return w.T @ white, basis.T @ white, b.to(pairs.y)
 
 
 def _estimate(

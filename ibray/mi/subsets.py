@@ -8,6 +8,7 @@ import torch
 from torch import LongTensor, Tensor
 
 from ibray.errors import UserError
+from ibray.mi.quantities import WHOLE
 from ibray.seeds import generator
 
 CLEAN_CLASSES = 3
@@ -22,6 +23,7 @@ def subsets(
     is_cover: Tensor | None = None,
     clean_classes: Sequence[int] | None = None,
     max_samples: int | None = None,
+    whole: int | None = None,
     seed: int = 0,
 ) -> dict[str, LongTensor]:
     """Subset name -> sorted indices into the training set.
@@ -33,6 +35,8 @@ def subsets(
     `0_backdoor`  those with the trigger and the attacker's label; `0_clean` those without a trigger
     `0_sample`    both in their proportion (within one image), as large as the smallest clean class
     `1`, `2`, ..  the clean classes: images of that label without a trigger
+
+    `whole`       the whole training set, or as many of its images as `whole` says; only when that is given
 
     Without backdoor images in the target class there are only `0` and the clean classes; a part without
     images is left out. Every choice is random by `seed` and the subset's name, never by position. max_samples
@@ -80,4 +84,7 @@ def subsets(
             choose(parts[1], size - poisoned, f"{name}/clean"),
         ]
         chosen[name] = torch.cat(both).sort().values
+    if whole is not None:
+        cap = whole if max_samples is None else min(whole, max_samples)
+        chosen[WHOLE] = choose(torch.arange(len(labels)), cap, WHOLE)
     return chosen

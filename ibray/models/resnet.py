@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ibray.models.hidden import HiddenLayer, over_positions
 from ibray.models.noise import GaussianNoise
 
 
@@ -66,6 +67,10 @@ class NoisyResNet(nn.Module):
         self.T_dim = channels
         self.noise_T = GaussianNoise(sigma)
         self.fc = nn.Linear(channels, num_classes)
+
+    def hidden_layers(self) -> dict[str, HiddenLayer]:
+        """The blocks before the last, whose pooled output is T."""
+        return {f"block{i}": HiddenLayer(block, over_positions) for i, block in enumerate(self.stages[:-1], start=1)}
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (N, num_classes), or (T, logits) with T of shape (N, T_dim), of one draw of the noise.

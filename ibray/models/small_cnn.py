@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ibray.models.hidden import HiddenLayer, over_positions
 from ibray.models.noise import GaussianNoise
 
 
@@ -37,6 +38,11 @@ class NoisySmallCNN(nn.Module):
         self.T_dim = channels
         self.noise_T = GaussianNoise(sigma)
         self.fc = nn.Linear(channels, num_classes)
+
+    def hidden_layers(self) -> dict[str, HiddenLayer]:
+        """The convolutions before the last, with their noise."""
+        noise = [layer for layer in self.layers if isinstance(layer, GaussianNoise)]
+        return {f"block{i}": HiddenLayer(layer, over_positions) for i, layer in enumerate(noise[:-1], start=1)}
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (N, num_classes), or (T, logits) with T of shape (N, T_dim), of one draw of the noise.

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ibray.errors import UserError
+from ibray.models.hidden import HiddenLayer
 from ibray.models.noise import GaussianNoise
 
 TOKENS = ("class", "mean")
@@ -105,9 +106,17 @@ class NoisyViT(nn.Module):
         positions = self._positions(*patches.shape[2:])
         tokens = torch.cat([self.class_token.expand(len(x), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = self.blocks(tokens + positions)
-        t = self.norm(tokens[:, 0] if self.token == "class" else tokens[:, 1:].mean(dim=1))
+        t = self.norm(self._read(tokens))
         logits = self.fc(self.noise_T(t))
         return (t, logits) if return_features else logits
+
+    def hidden_layers(self) -> dict[str, HiddenLayer]:
+        """The blocks before the last: the token that T is read from, before layer norm."""
+        return {f"block{i}": HiddenLayer(block, self._read) for i, block in enumerate(self.blocks[:-1], start=1)}
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        """tokens (N, 1 + patches, width) -> (N, width)."""
+        return tokens[:, 0] if self.token == "class" else tokens[:, 1:].mean(dim=1)
 
     def _positions(self, rows: int, columns: int) -> Tensor:
         """1, 1 + rows x columns, width."""

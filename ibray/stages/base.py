@@ -103,6 +103,7 @@ class Context:
         data_dir: the dataset cache; None for the default.
         device: where tensors live.
         put: writes rows before the stage is done.
+        written: from a table and values of some columns, the keys (store.KEYS) of the rows that are there already.
         tell: passes news to the scheduler.
     """
 
@@ -111,4 +112,5 @@ class Context:
     data_dir: Path | None
     device: torch.device
     put: Callable[[Tables], None]
+    written: Callable[[str, Row], set[tuple]]
     tell: Callable[[News], None]

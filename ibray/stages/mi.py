@@ -1,112 +1,192 @@
-"""The MI stage: one unit per snapshot; draws T and Y_hat once and estimates every subset and quantity from them."""
+"""The MI stage: one unit per snapshot; noise is drawn once for all protocols, quantities and subsets of it."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ibray.cell import Cell
-from ibray.mi import ESTIMATORS
-from ibray.mi.classwise import SnapshotEstimate, estimate_snapshot
+from ibray.cell import Cell, short_hash
+from ibray.mi.classwise import SnapshotEstimate, estimate_subset
+from ibray.mi.protocols import ChosenProtocol
+from ibray.mi.quantities import HIDDEN
+from ibray.mi.subset_samples import Draws, SubsetSamples
 from ibray.mi.subsets import subsets
+from ibray.rundata import RunData
 from ibray.seeds import derive_seed
-from ibray.snapshots import Snapshots, stored_data
+from ibray.snapshot_network import SnapshotNetwork
+from ibray.snapshots import stored_data
 from ibray.stages.base import Context, Need, News, Stage, Tables
-from ibray.training import EVALUATION_BATCH, as_input, build_model
 
 if TYPE_CHECKING:
     from ibray.spec import SweepSpec
 
+ESTIMATE_COLUMNS = (
+    "nats", "ci_low", "ci_high", "lower_bound", "upper_bound", "ceiling", "raw", "standard_error", "negatives",
+    "critic_epochs",
+)  # fmt: skip
+
+# More draws of a subset are kept for its other layers and quantities while they are no more than this: 0.5 GB.
+KEPT_NUMBERS = 2**27
+
 
 def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
-    return {**spec.mi.model_dump(mode="json", exclude={"ixt", "ity"}), "quantities": spec.mi.quantities()}
+    return spec.mi.settings()
+
+
+def settings_hash(settings: dict[str, Any], protocol: dict[str, Any]) -> str:
+    """What column `settings` of an estimate says: a hash of all that decides its value, and of nothing else.
+
+    So a sweep that asks for more protocols, quantities, layers or subsets computes what is new and keeps the rest.
+    """
+    shared = {name: settings[name] for name in ("draws", "yhat", "max_samples", "whole_samples")}
+    return short_hash({**shared, **protocol})
+
+
+class SnapshotSubsets:
+    """The subsets of one snapshot; its network is read, and its noise drawn, when the first of them is asked for."""
+
+    def __init__(self, context: Context, cell: Cell, data: RunData, settings: dict[str, Any], epoch: int):
+        self.cell, self.data, self.settings, self.epoch, self.context = cell, data, settings, epoch, context
+        self.indices = subsets(
+            data.labels,
+            data.is_backdoor,
+            cell.target_class,
+            is_cover=data.is_cover,
+            clean_classes=settings["clean_classes"],
+            max_samples=settings["max_samples"],
+            whole=settings["whole_samples"] if settings["whole"] else None,
+            seed=derive_seed(cell.seed, "subsets"),
+        )
+        self._used, positions = torch.unique(torch.cat(list(self.indices.values())), return_inverse=True)
+        sizes = [len(indices) for indices in self.indices.values()]
+        self._positions = dict(zip(self.indices, positions.split(sizes), strict=True))
+
+    @cached_property
+    def network(self) -> SnapshotNetwork:
+        return SnapshotNetwork(
+            self.context.out, self.cell, self.epoch, len(self.data.class_names), self.context.device
+        )
+
+    @cached_property
+    def _draws(self) -> Draws:
+        images = self.data.images[self._used]
+        return self.network.draw(images, self.settings["draws"], hidden=self.settings["layers"] == "all")
+
+    def layers(self) -> list[str]:
+        """The hidden layers that are asked for, T first."""
+        return self.network.layers if self.settings["layers"] == "all" else [HIDDEN]
+
+    def samples(self, subset: str) -> SubsetSamples:
+        """The variables of one subset."""
+        indices, device = self.indices[subset], self.context.device
+        positions = self._positions[subset].to(device)
+        images = self.data.images[indices]
+
+        @lru_cache(maxsize=KEPT_NUMBERS // self._draws_of(len(indices)))
+        def redraw(number: int) -> Draws:
+            return self.network.draw(
+                images, self.settings["draws"], purpose=(subset, number), hidden=self.settings["layers"] == "all"
+            )
+
+        return SubsetSamples(
+            images=images.to(device),
+            labels=self.data.labels[indices].to(device),
+            is_backdoor=self.data.is_backdoor[indices].to(device),
+            draws=Draws(
+                {name: values[positions] for name, values in self._draws.layers.items()},
+                self._draws.logits[positions],
+            ),
+            output=self.settings["yhat"],
+            last_layer=self.network.last_layer,
+            redraw=redraw,
+        )
+
+
+    def _draws_of(self, images: int) -> int:
+        """Numbers in one round of draws of so many images."""
+        per_image = sum(values[0].numel() for values in [*self._draws.layers.values(), self._draws.logits])
+        return images * per_image
 
 
 def _run(context: Context) -> Tables:
     task, settings, epoch = context.task, context.task.settings, context.task.unit
     cell, data = stored_data(context.out, task.cell.run_id, context.data_dir)
-    chosen = subsets(
-        data.labels,
-        data.is_backdoor,
-        cell.target_class,
-        is_cover=data.is_cover,
-        clean_classes=settings["clean_classes"],
-        max_samples=settings["max_samples"],
-        seed=derive_seed(cell.seed, "subsets"),
-    )
-    used, positions = torch.unique(torch.cat(list(chosen.values())), return_inverse=True)
-    images = data.images[used]
-    t, yhat = draw_features(context, cell, len(data.class_names), images, settings["draws"], settings["yhat"])
-    estimates = estimate_snapshot(
-        images.to(context.device),
-        t,
-        yhat,
-        dict(zip(chosen, positions.split([len(indices) for indices in chosen.values()]), strict=True)),
-        seed=derive_seed(cell.seed, "mi", epoch),
-        estimator=settings["estimator"],
-        settings_by_quantity=settings["quantities"],
-    )
+    known = context.written("estimates", {"run_id": cell.run_id, "epoch": epoch})
+    snapshot = SnapshotSubsets(context, cell, data, settings, epoch)
+    layers = snapshot.layers()
+    seed = derive_seed(cell.seed, "mi", epoch)
+    for subset in snapshot.indices:
+        samples = None
+        for protocol in settings["protocols"]:
+            chosen = ChosenProtocol(**protocol)
+            key = {"run_id": cell.run_id, "epoch": epoch, "settings": settings_hash(settings, protocol)}
+            requests = [
+                (quantity, layer)
+                for quantity, layer in chosen.requests(settings["quantities"], layers)
+                if (*key.values(), subset, quantity, layer) not in known
+            ]
+            if not requests:
+                continue
+            samples = samples or snapshot.samples(subset)
+            results = estimate_subset(chosen, samples, subset, requests, seed=seed)
+            context.put(_tables(key, results))
     context.tell(News(steps=1))
-    key = {
-        "run_id": cell.run_id,
-        "epoch": epoch,
-        "estimator": settings["estimator"],
-        "protocol": next(iter(ESTIMATORS[settings["estimator"]].protocols)),
-        "settings": task.key.settings,
-    }
+    return {}
+
+
+def _tables(key: dict[str, Any], results: list[SnapshotEstimate]) -> Tables:
+    """Rows of one protocol on one subset."""
     return {
-        "estimates": [{**key, **_estimate_columns(each)} for each in estimates],
-        "mi_curves": [{**key, **columns} for each in estimates for columns in _curve_columns(each)],
+        "estimates": [{**key, **_estimate_columns(key, each)} for each in results],
+        "mi_curves": [{**key, **columns} for each in results for columns in _curve_columns(each)],
+        "noise_ladder": [{**key, **columns} for each in results for columns in _rungs(each)],
+        "tau_half": [{**key, **_summary(each)} for each in results if each.ladder],
     }
 
 
-@torch.inference_mode()
-def draw_features(
-    context: Context, cell: Cell, num_classes: int, images: torch.Tensor, draws: int, yhat: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noisy forward passes of a snapshot's network.
-
-    Args:
-        context: names the snapshot and the device.
-        cell: whose network it is.
-        num_classes: outputs of the network.
-        images: (N, C, H, W) uint8.
-        draws: M, how many noise draws per image.
-        yhat: 'softmax' or 'logits'.
-
-    Returns:
-        T (N, M, T_dim) and Y_hat (N, M, num_classes), float32, draw m of one belonging to draw m of the other.
-    """
-    model = build_model(cell, num_classes, context.device)
-    Snapshots(context.out, cell.run_id).load_weights(context.task.unit, model)
-    model.eval()
-    torch.manual_seed(derive_seed(cell.seed, "draws", context.task.unit))
-    features, outputs = [], []
-    for batch in images.to(context.device).split(EVALUATION_BATCH[context.device.type]):
-        inputs = as_input(batch)
-        drawn = [model(inputs, return_features=True) for _ in range(draws)]
-        features.append(torch.stack([t for t, _ in drawn], dim=1))
-        outputs.append(torch.stack([logits for _, logits in drawn], dim=1))
-    logits = torch.cat(outputs)
-    return torch.cat(features), logits.softmax(-1) if yhat == "softmax" else logits
-
-
-def _estimate_columns(each: SnapshotEstimate) -> dict[str, Any]:
-    about = {**_names(each), "n": each.n, "seconds": each.seconds}
+def _estimate_columns(key: dict[str, Any], each: SnapshotEstimate) -> dict[str, Any]:
+    about = {**_names(each), "n": each.n, "draws": each.draws, "seconds": each.seconds}
     if each.estimate is None:
-        return {**about, "status": "failed", "error": each.error}
-    columns = ("nats", "ci_low", "ci_high", "lower_bound", "upper_bound", "ceiling", "negatives", "critic_epochs")
-    return {**about, **{name: getattr(each.estimate, name) for name in columns}, "status": "done"}
+        error = f"run {key['run_id']}, epoch {key['epoch']}, subset {each.subset}: {each.error}"
+        logging.getLogger(__name__).warning("no %s (%s): %s", each.quantity, each.protocol, error)
+        return {**about, "status": "failed", "error": error}
+    return {**about, **{name: getattr(each.estimate, name) for name in ESTIMATE_COLUMNS}, "status": "done"}
 
 
-def _curve_columns(each: SnapshotEstimate) -> list[dict[str, Any]]:
-    curve = each.estimate.curve if each.estimate else ()
-    return [{**_names(each), "critic_epoch": i, "nats": nats} for i, nats in enumerate(curve, start=1)]
+def _curve_columns(each: SnapshotEstimate) -> Iterator[dict[str, Any]]:
+    for epoch, nats in enumerate(each.estimate.curve if each.estimate else (), start=1):
+        yield {**_names(each), "critic_epoch": epoch, "nats": nats}
+
+
+def _rungs(each: SnapshotEstimate) -> Iterator[dict[str, Any]]:
+    if each.ladder is None:
+        return
+    for tau, estimate in zip(each.ladder.taus, each.ladder.estimates, strict=True):
+        columns = ("nats", "ci_low", "raw", "standard_error", "ceiling", "n")
+        values = {name: getattr(estimate, name) for name in columns}
+        yield {"subset": each.subset, "layer": each.layer, "tau": tau, **values}
+
+
+def _summary(each: SnapshotEstimate) -> dict[str, Any]:
+    ladder = each.ladder
+    return {
+        "subset": each.subset,
+        "layer": each.layer,
+        "tau_half": ladder.tau_half,
+        "low": ladder.tau_half_low,
+        "high": ladder.tau_half_high,
+        "rms": ladder.rms,
+        "n": each.n,
+        "draws": each.draws,
+    }
 
 
 def _names(each: SnapshotEstimate) -> dict[str, str]:
-    return {"subset": each.subset, "quantity": each.quantity, "layer": each.layer}
+    return {name: getattr(each, name) for name in ("subset", "quantity", "layer", "estimator", "protocol")}
 
 
 STAGE = Stage(

@@ -191,7 +191,7 @@ SAME = {
     "other snapshots": "training: {snapshots: [1, 2, 3]}",
     "another name": "name: other",
     "other resources": "resources: {train: {cpu: 4, gpu: 0.5}}",
-    "another mi": "mi: {draws: 2, ixt: {batch: 32}}",
+    "another mi": "mi: {draws: 4, ixt: {batch: 32}}",
     "retries": "retries: 5",
 }
 

@@ -14,7 +14,7 @@ def test_a_sweep_runs_on_plug_ins_alone(example, tiny, tmp_path):
         dataset="greys",
         attack=["none", {"name": "stripes", "period": 2}],
         architecture="cnn4",
-        mi={"estimator": "zero", "draws": 2},
+        mi={"protocol": {"name": "none", "estimator": "zero"}, "draws": 2},
     )
     database = run_sweep(spec, tmp_path / "out", inline=True, data_dir=tmp_path / "data")
     axes = query(database, "SELECT dataset, attack, architecture, status FROM runs ORDER BY attack")

@@ -1,0 +1,67 @@
+"""Keys `training`, `perceptual` and `resources` of a sweep file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ibray.spec_types import Count, Fraction, Natural, NotNegative, Positive, Ratio, Strict
+
+
+class Training(Strict):
+    """The training recipe; the defaults are the paper's."""
+
+    epochs: Count = 120
+    snapshots: list[Count] = Field(
+        [1, 5, 10, 20, 40, 60, 80, 100, 120], min_length=1, description="epochs whose weights are kept for MI"
+    )
+    batch_size: Count = 256
+    lr: Positive = 0.01
+    momentum: Fraction = 0.9
+    weight_decay: NotNegative = 5e-4
+    plateau_factor: Ratio = Field(0.5, description="learning rate multiplier on a plateau")
+    plateau_patience: Natural = 5
+    plateau_metric: Literal["train_loss", "test_loss"] = "train_loss"
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast of the forward pass")
+    adversarial_epsilon: NotNegative = Field(
+        0.0, description="above 0: adversarial training, the L-inf radius of its PGD in units of 0..255"
+    )
+    compile: bool = Field(False, description="torch.compile for the training step; not part of the run id")
+
+    @model_validator(mode="after")
+    def _snapshots_exist(self) -> Training:
+        if max(self.snapshots) > self.epochs:
+            raise ValueError(
+                f"snapshots: {max(self.snapshots)} is after the last epoch (epochs: {self.epochs}); "
+                f"name epochs up to {self.epochs}, like snapshots: [1, {self.epochs}]"
+            )
+        return self
+
+
+class Perceptual(Strict):
+    """How visible triggers are: PSNR, SSIM and LPIPS of every run's images."""
+
+    images: Count = Field(1000, description="at most so many test images, and training images, per run")
+    lpips_weights: str | None = Field(
+        None, description="an .npz with AlexNet's and LPIPS's weights; torchvision's cache when absent, or no LPIPS"
+    )
+
+
+class Resources(Strict):
+    """What one trial reserves. Without a GPU in the cluster `gpu` is ignored."""
+
+    cpu: float = Field(1, gt=0)
+    gpu: float = Field(0, ge=0)
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of the trial: as many as it reserves, so that trials side by side do not fight over cores."""
+        return max(1, int(self.cpu))
+
+
+class StageResources(Strict):
+    """Resources per kind of trial: training, and whatever works on its snapshots."""
+
+    train: Resources = Resources(cpu=1, gpu=1)
+    mi: Resources = Resources(cpu=1, gpu=0.25)
