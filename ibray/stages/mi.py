@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from ibray.cell import Cell, short_hash
 from ibray.mi.classwise import SnapshotEstimate, estimate_subset
 from ibray.mi.protocols import ChosenProtocol
-from ibray.mi.quantities import HIDDEN
-from ibray.mi.subset_samples import Draws, SubsetSamples
-from ibray.mi.subsets import subsets
-from ibray.rundata import RunData
 from ibray.seeds import derive_seed
-from ibray.snapshot_network import SnapshotNetwork
+from ibray.snapshot_subsets import SnapshotSubsets
 from ibray.snapshots import stored_data
 from ibray.stages.base import Context, Need, News, Stage, Tables
 
@@ -29,9 +22,6 @@ ESTIMATE_COLUMNS = (
     "critic_epochs",
 )  # fmt: skip
 
-# More draws of a subset are kept for its other layers and quantities while they are no more than this: 0.5 GB.
-KEPT_NUMBERS = 2**27
-
 
 def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
     return spec.mi.settings()
@@ -40,83 +30,17 @@ def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
 def settings_hash(settings: dict[str, Any], protocol: dict[str, Any]) -> str:
     """What column `settings` of an estimate says: a hash of all that decides its value, and of nothing else.
 
-    So a sweep that asks for more protocols, quantities, layers or subsets computes what is new and keeps the rest.
+    So a sweep that asks for more protocols, quantities or layers computes what is new and keeps the rest.
     """
-    shared = {name: settings[name] for name in ("draws", "yhat", "max_samples", "whole_samples")}
+    shared = {name: settings[name] for name in ("draws", "yhat", "clean_classes", "max_samples", "whole_samples")}
     return short_hash({**shared, **protocol})
-
-
-class SnapshotSubsets:
-    """The subsets of one snapshot; its network is read, and its noise drawn, when the first of them is asked for."""
-
-    def __init__(self, context: Context, cell: Cell, data: RunData, settings: dict[str, Any], epoch: int):
-        self.cell, self.data, self.settings, self.epoch, self.context = cell, data, settings, epoch, context
-        self.indices = subsets(
-            data.labels,
-            data.is_backdoor,
-            cell.target_class,
-            is_cover=data.is_cover,
-            clean_classes=settings["clean_classes"],
-            max_samples=settings["max_samples"],
-            whole=settings["whole_samples"] if settings["whole"] else None,
-            seed=derive_seed(cell.seed, "subsets"),
-        )
-        self._used, positions = torch.unique(torch.cat(list(self.indices.values())), return_inverse=True)
-        sizes = [len(indices) for indices in self.indices.values()]
-        self._positions = dict(zip(self.indices, positions.split(sizes), strict=True))
-
-    @cached_property
-    def network(self) -> SnapshotNetwork:
-        return SnapshotNetwork(
-            self.context.out, self.cell, self.epoch, len(self.data.class_names), self.context.device
-        )
-
-    @cached_property
-    def _draws(self) -> Draws:
-        images = self.data.images[self._used]
-        return self.network.draw(images, self.settings["draws"], hidden=self.settings["layers"] == "all")
-
-    def layers(self) -> list[str]:
-        """The hidden layers that are asked for, T first."""
-        return self.network.layers if self.settings["layers"] == "all" else [HIDDEN]
-
-    def samples(self, subset: str) -> SubsetSamples:
-        """The variables of one subset."""
-        indices, device = self.indices[subset], self.context.device
-        positions = self._positions[subset].to(device)
-        images = self.data.images[indices]
-
-        @lru_cache(maxsize=KEPT_NUMBERS // self._draws_of(len(indices)))
-        def redraw(number: int) -> Draws:
-            return self.network.draw(
-                images, self.settings["draws"], purpose=(subset, number), hidden=self.settings["layers"] == "all"
-            )
-
-        return SubsetSamples(
-            images=images.to(device),
-            labels=self.data.labels[indices].to(device),
-            is_backdoor=self.data.is_backdoor[indices].to(device),
-            draws=Draws(
-                {name: values[positions] for name, values in self._draws.layers.items()},
-                self._draws.logits[positions],
-            ),
-            output=self.settings["yhat"],
-            last_layer=self.network.last_layer,
-            redraw=redraw,
-        )
-
-
-    def _draws_of(self, images: int) -> int:
-        """Numbers in one round of draws of so many images."""
-        per_image = sum(values[0].numel() for values in [*self._draws.layers.values(), self._draws.logits])
-        return images * per_image
 
 
 def _run(context: Context) -> Tables:
     task, settings, epoch = context.task, context.task.settings, context.task.unit
     cell, data = stored_data(context.out, task.cell.run_id, context.data_dir)
     known = context.written("estimates", {"run_id": cell.run_id, "epoch": epoch})
-    snapshot = SnapshotSubsets(context, cell, data, settings, epoch)
+    snapshot = SnapshotSubsets(context.out, cell, data, settings, epoch, context.device)
     layers = snapshot.layers()
     seed = derive_seed(cell.seed, "mi", epoch)
     for subset in snapshot.indices:

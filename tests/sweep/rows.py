@@ -10,8 +10,10 @@ CLOCK = {"epochs": "seconds, images_per_s", "estimates": "seconds"}
 KEYS = {
     "epochs": "run_id, epoch",
     "class_losses": "run_id, epoch, subset",
-    "estimates": "run_id, epoch, subset, quantity, settings",
-    "mi_curves": "run_id, epoch, subset, quantity, settings, critic_epoch",
+    "estimates": "run_id, epoch, subset, quantity, layer, settings, protocol",
+    "mi_curves": "run_id, epoch, subset, quantity, layer, settings, critic_epoch",
+    "noise_ladder": "run_id, epoch, subset, layer, settings, tau",
+    "tau_half": "run_id, epoch, subset, layer, settings",
     "examples": "run_id, image, kind",
     "perceptual": "run_id, images, metric",
 }

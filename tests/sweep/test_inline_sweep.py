@@ -131,7 +131,11 @@ def test_an_estimate_that_fails_is_a_row_with_its_reason(sweep, tiny):
     database = sweep(spec)
     failed = query(database, "SELECT DISTINCT subset, nats, error FROM mi WHERE status = 'failed'")
     assert {(subset, nats) for subset, nats, _ in failed} == {("0_backdoor", None)}
-    assert all("2" in error for *_, error in failed)
+    (run_id,) = [cell.run_id for cell in spec.cells()]
+    assert {error.split(": ")[0] for *_, error in failed} == {
+        f"run {run_id}, epoch {epoch}, subset 0_backdoor" for epoch in (1, 3)
+    }
+    assert all("at least 2" in error for *_, error in failed)
     assert query(database, "SELECT count(*) FROM mi WHERE status = 'done'")[0][0] > 0
 
 
