@@ -48,6 +48,7 @@ LpipsWeights = Annotated[
 ]
 
 EXIT_FAILED_CELLS = 1
+EXIT_FAILED_CHECKS = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -187,6 +188,38 @@ def report(directory: Directory) -> None:
     from analysis.report import build_report
 
     print(build_report(directory))
+
+
+@app.command()
+def validate(
+    quick: Annotated[bool, typer.Option("--quick", help="Under a minute: fewer problems, samples and seeds.")] = False,
+    estimator: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[/PROTOCOL]", help="Only this estimator; repeatable (default: all that apply)."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Samples of each problem (default: by estimator).")] = None,
+    out: Annotated[Path, typer.Option(help="Where validation.duckdb and validation.html go.")] = Path(
+        "results/validation"
+    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npz", help="Check on arrays x and y of your own what needs no truth."),
+    ] = None,
+) -> None:
+    """Check the estimators on samples whose information is known: which can be trusted when.
+
+    Exit codes: 0 every check held, 1 one did not, 2 wrong input, 130 interrupted.
+
+    Example: ibray validate --quick --estimator ksg --out results/validation
+    """
+    from ibray.validation.command import validate as run
+
+    try:
+        held = run(out, estimator or [], seeds, data, quick, _console(), _console(stderr=True))
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if not held:
+        raise typer.Exit(EXIT_FAILED_CHECKS)
 
 
 @app.command()
