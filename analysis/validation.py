@@ -79,6 +79,9 @@ def _charts(rows: pd.DataFrame) -> dict[str, alt.TopLevelMixin]:
     """Name -> chart, those for which there are rows."""
     truths = rows[rows["check"] == "truth"]
     charts = {"Checks": checks_chart(rows)}
+    gaps = rows[rows["check"] == "gap"]
+    if len(gaps):
+        charts = {"The paper's values beside the proven bounds": gap_chart(gaps), **charts}
     if truths["error"].notna().any():
         charts = {"Bias of each estimator on each problem": bias_chart(truths), **charts}
         charts["Estimate against truth, Gaussian samples"] = calibration_chart(truths)
@@ -141,6 +144,42 @@ def calibration_chart(truths: pd.DataFrame) -> alt.FacetChart:
         .properties(width=240, height=200)
         .facet(facet=alt.Facet("contender:N", title=None, sort=points["contender"].unique().tolist()), columns=3)
         .properties(title=alt.Title("Estimate against truth", subtitle=["Dashed: where they agree."]))
+    )
+
+
+def gap_chart(gaps: pd.DataFrame) -> alt.TopLevelMixin:
+    """The paper's value and the proven bounds over the epochs, a panel per run, subset and quantity.
+
+    Args:
+        gaps: rows of the check `gap`: nats with ci_low and ci_high, and lower_bound and upper_bound of the same truth.
+    """
+    panels = gaps["run_id"] + ", subset " + gaps["subset"] + ", " + gaps["quantity"]
+    rows = gaps.assign(panel=panels, top=gaps["upper_bound"].fillna(gaps["lower_bound"]))
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1))
+    tooltip = ["panel:N", "epoch:Q", "n:Q", "detail:N"]
+    proven, paper = "proven bounds", "paper, 95% over images"
+    key = alt.Color(
+        "series:N",
+        scale=alt.Scale(domain=[proven, paper], range=["#0072B2", "#D55E00"]),
+        legend=alt.Legend(title=None, orient="bottom"),
+    )
+    base = alt.Chart(rows)
+    bounds = base.transform_calculate(series=f"'{proven}'")
+    band = bounds.mark_rule(strokeWidth=5, opacity=0.45).encode(
+        x, alt.Y("lower_bound:Q", title="nats"), alt.Y2("top:Q"), key, tooltip=tooltip
+    )
+    floor = bounds.mark_tick(thickness=3, width=14, orient="horizontal").encode(
+        x, alt.Y("lower_bound:Q"), key, tooltip=tooltip
+    )
+    values = base.transform_calculate(series=f"'{paper}'")
+    spread = values.mark_rule().encode(x, alt.Y("ci_low:Q"), alt.Y2("ci_high:Q"), key)
+    line = values.mark_line(point=True).encode(x, alt.Y("nats:Q"), key, tooltip=tooltip)
+    note = ["Bars go from the bound below to the bound above; a tick alone where no bound above is known."]
+    return styled(
+        alt.layer(band, floor, spread, line)
+        .properties(width=240, height=160)
+        .facet(facet=alt.Facet("panel:N", title=None, sort=rows["panel"].unique().tolist()), columns=3)
+        .properties(title=alt.Title("The paper's values and the proven bounds, nats", subtitle=note))
     )
 
 

@@ -192,30 +192,38 @@ def report(directory: Directory) -> None:
 
 @app.command()
 def validate(
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A finished sweep: check its snapshots instead.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Under a minute: fewer problems, samples and seeds.")] = False,
     estimator: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[/PROTOCOL]", help="Only this estimator; repeatable (default: all that apply)."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Samples of each problem (default: by estimator).")] = None,
-    out: Annotated[Path, typer.Option(help="Where validation.duckdb and validation.html go.")] = Path(
-        "results/validation"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where validation.duckdb and validation.html go (default: DIR, else results/validation)."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="FILE.npz", help="Check on arrays x and y of your own what needs no truth."),
     ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Check the estimators on samples whose information is known: which can be trusted when.
 
+    With DIR, check the snapshots of a finished sweep: permuted pairings, rescaled features, data processing, Fano, and
+    how far the paper's values lie from the proven bounds.
+
     Exit codes: 0 every check held, 1 one did not, 2 wrong input, 130 interrupted.
 
-    Example: ibray validate --quick --estimator ksg --out results/validation
+    Examples: ibray validate --quick --estimator ksg; ibray validate results/quickstart --quick
     """
     from ibray.validation.command import validate as run
 
     try:
-        held = run(out, estimator or [], seeds, data, quick, _console(), _console(stderr=True))
+        held = run(directory, out, estimator or [], seeds, data, data_dir, quick, _console(), _console(stderr=True))
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if not held:

@@ -57,6 +57,10 @@ class Row:
     passed: bool | None = None
     seconds: float | None = None
     detail: str | None = None
+    run_id: str | None = None
+    epoch: int | None = None
+    subset: str | None = None
+    quantity: str | None = None
 
 
 @dataclass(frozen=True)

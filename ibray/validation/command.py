@@ -13,23 +13,33 @@ from ibray.validation import problems, store, suite
 from ibray.validation.checks import Row
 from ibray.validation.contenders import contenders
 from ibray.validation.show import show
+from ibray.validation.snapshots import check_snapshots
+
+OUT = Path("results/validation")
 
 
 def validate(
-    out: Path,
+    directory: Path | None,
+    out: Path | None,
     estimators: Sequence[str],
     seeds: int | None,
     data: Path | None,
+    data_dir: Path | None,
     quick: bool,
     console: Console,
     errors: Console,
 ) -> bool:
     """Whether every check held. Ctrl-C keeps and shows the rows that there are, then goes on as KeyboardInterrupt.
 
-    seeds: of the check `truth`, for all estimators. data: check one's own samples instead of the problems.
+    directory: check the snapshots of this finished sweep instead of the problems. out: where the rows go; None for the
+    sweep's directory, or results/validation. seeds: of the check `truth`, for all estimators. data: check one's own
+    samples instead of the problems. data_dir: the dataset cache.
     Raises UserError.
     """
+    out = out or directory or OUT
     chosen = contenders(estimators, quick=quick)
+    if directory and (estimators or data or seeds is not None):
+        raise UserError(f"--estimator, --seeds and --data are not for the snapshots of a sweep ({directory})")
     if seeds is not None and seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {seeds}")
     if out.exists() and not out.is_dir():
@@ -39,7 +49,10 @@ def validate(
         if errors.is_terminal:
             errors.print(text, end="\x1b[K\r")
 
-    if data:
+    if directory:
+        known, name = [], "snapshots"
+        coming = check_snapshots(directory, data_dir, quick, report)
+    elif data:
         problem, n = suite.own_data(data)
         known, name = [problem], "data"
         coming = suite.run_on(problem, chosen, n, report)

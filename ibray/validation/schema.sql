@@ -2,13 +2,13 @@
 -- Information in nats, times in UTC, durations in seconds.
 
 CREATE TABLE meta (
-    key   VARCHAR NOT NULL,                -- schema_version, ibray_version, created, suite ('quick', 'full', 'data')
+    key   VARCHAR NOT NULL,                -- schema_version, ibray_version, created, suite ('quick', 'full', 'data', 'snapshots')
     value VARCHAR NOT NULL
 );
 
 -- One row per estimate that a check judged; per estimator and problem for `coverage`.
 CREATE TABLE validation (
-    "check"        VARCHAR NOT NULL,       -- truth, bracket, null, rescaling, subsample, fano, dpi or coverage
+    "check"        VARCHAR NOT NULL,       -- truth, bracket, null, rescaling, subsample, fano, dpi, coverage, dominance, gap
     problem        VARCHAR NOT NULL,
     dims           INTEGER NOT NULL,       -- features of x
     n              INTEGER NOT NULL,       -- samples; images, not noise draws
@@ -26,7 +26,11 @@ CREATE TABLE validation (
     "limit"        DOUBLE,                 -- of |error|; of nats for fano and dpi; the least share for coverage
     passed         BOOLEAN,                -- NULL: informational. One verdict on the bias of all seeds for `truth`
     seconds        DOUBLE,
-    detail         VARCHAR
+    detail         VARCHAR,
+    run_id         VARCHAR,                -- these four: of a snapshot of a sweep, for `ibray validate DIR`
+    epoch          INTEGER,
+    subset         VARCHAR,
+    quantity       VARCHAR
 );
 
 -- What the problems are: the closed form of each truth and its source.
