@@ -177,8 +177,8 @@ def gap_chart(gaps: pd.DataFrame) -> alt.TopLevelMixin:
     note = ["Bars go from the bound below to the bound above; a tick alone where no bound above is known."]
     return styled(
         alt.layer(band, floor, spread, line)
-        .properties(width=240, height=160)
-        .facet(facet=alt.Facet("panel:N", title=None, sort=rows["panel"].unique().tolist()), columns=3)
+        .properties(width=380, height=160)
+        .facet(facet=alt.Facet("panel:N", title=None, sort=sorted(rows["panel"].unique())), columns=2)
         .properties(title=alt.Title("The paper's values and the proven bounds, nats", subtitle=note))
     )
 

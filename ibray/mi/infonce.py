@@ -23,6 +23,7 @@ from ibray.errors import UserError
 from ibray.mi.critic import ConcatCritic
 from ibray.mi.interface import EstimationError, MIEstimate
 from ibray.mi.pairs import infonce_loss
+from ibray.mi.prepare import check_varies
 from ibray.mi.samples import PairedSamples, paired
 from ibray.seeds import generator
 
@@ -82,6 +83,9 @@ PRESETS = MappingProxyType(
 def infonce(x: object, y: object, *, seed: int = 0, **settings: object) -> MIEstimate:
     """x (N, Dx) or (N, M, Dx), y (N, Dy) or (N, M, Dy), M noise draws per image; settings: InfoNCESettings.
 
+    Fewer images than a batch make one batch of all of them, and a lower `ceiling`. Raises EstimationError, also where x
+    or y is constant.
+
     Runs where the samples are. The interval is over images (each image's terms of the reported epochs
     averaged first, so draws and epochs do not count as samples); the critic is taken as given, so neither
     the spread between critics (run several seeds) nor the in-sample bias is in it.
@@ -89,6 +93,7 @@ def infonce(x: object, y: object, *, seed: int = 0, **settings: object) -> MIEst
     started = time.perf_counter()
     options = InfoNCESettings(**settings)
     samples = paired(x, y)
+    check_varies(samples)
     # Callers may sit in inference mode; the critic needs gradients all the same.
     with torch.inference_mode(False), torch.enable_grad():
         curve, terms = _train(samples, options, seed)
