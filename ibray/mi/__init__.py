@@ -16,6 +16,7 @@ from typing import Any
 
 from ibray.errors import UserError
 from ibray.mi import channel as _channel
+from ibray.mi import critic_stack as _critic_stack
 from ibray.mi import infonce as _infonce
 from ibray.mi import kernels as _kernels
 from ibray.mi import ksg as _ksg
@@ -40,7 +41,14 @@ ESTIMATORS: Registry[EstimatorEntry] = Registry(
         "infonce": EstimatorEntry(
             description="InfoNCE: a critic tells a sample's own partner from others",
             source="van den Oord et al. 2018 (arXiv 1807.03748); recipe `paper`: arXiv 2511.21923",
-            protocols={"paper": Method(_infonce.InfoNCESettings, _infonce.infonce, presets=_infonce.PRESETS)},
+            protocols={
+                "paper": Method(
+                    _infonce.InfoNCESettings,
+                    _infonce.infonce,
+                    run_many=_critic_stack.infonce_many,
+                    presets=_infonce.PRESETS,
+                )
+            },
         ),
         "channel": EstimatorEntry(
             description="bounds for y = x + Gaussian noise that is known (sigma or covariance); nothing is trained",

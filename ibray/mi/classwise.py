@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ibray.mi import method_of
-from ibray.mi.interface import EstimationError, MIEstimate
+from ibray.mi.interface import EstimationError, Job, MIEstimate
 from ibray.mi.known_noise import CertifiedSettings, certified
 from ibray.mi.noise_ladder import NoiseLadder
 from ibray.mi.protocols import CERTIFIED, ChosenProtocol
@@ -47,6 +47,51 @@ def estimate_subset(
     for quantity, layer in requests:
         if QUANTITIES[quantity].is_of(subset, samples):
             results += _estimate(chosen, samples, subset, quantity, layer, derive_seed(seed, subset, quantity, layer))
+    return results
+
+
+def estimate_together(
+    chosen: ChosenProtocol,
+    samples: Mapping[str, SubsetSamples],
+    requests: Mapping[str, Sequence[tuple[str, str]]],
+    *,
+    seed: int,
+) -> list[SnapshotEstimate]:
+    """As `estimate_subset` for several subsets, by name, those of one (quantity, layer) made together: for a GPU.
+
+    chosen: a protocol whose method has `run_many`.
+    """
+    method = method_of(chosen.estimator, chosen.protocol)
+    places: dict[tuple[str, str], list[str]] = {}
+    for subset, asked in requests.items():
+        for quantity, layer in asked:
+            if QUANTITIES[quantity].is_of(subset, samples[subset]):
+                places.setdefault((quantity, layer), []).append(subset)
+    results = []
+    for (quantity, layer), names in places.items():
+        jobs = [
+            Job(*QUANTITIES[quantity].pair(samples[name], layer), derive_seed(seed, name, quantity, layer))
+            for name in names
+        ]
+        started = time.perf_counter()
+        found = method.run_many(jobs, **chosen.settings[quantity])
+        seconds = (time.perf_counter() - started) / len(jobs)
+        for name, outcome in zip(names, found, strict=True):
+            failed = isinstance(outcome, EstimationError)
+            results.append(
+                SnapshotEstimate(
+                    subset=name,
+                    quantity=quantity,
+                    layer=layer,
+                    estimator=chosen.estimator,
+                    protocol=chosen.protocol,
+                    n=samples[name].n,
+                    draws=samples[name].draws.logits.shape[1],
+                    estimate=None if failed else outcome,
+                    error=str(outcome) if failed else None,
+                    seconds=seconds,
+                )
+            )
     return results
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ibray.errors import UserError
 from ibray.mi.critic import ConcatCritic
-from ibray.mi.interface import EstimationError, MIEstimate
+from ibray.mi.critic_epochs import CriticEpochs
+from ibray.mi.interface import MIEstimate
 from ibray.mi.pairs import infonce_loss
 from ibray.mi.prepare import check_varies
 from ibray.mi.samples import PairedSamples, paired
@@ -98,6 +99,13 @@ def infonce(x: object, y: object, *, seed: int = 0, **settings: object) -> MIEst
     with torch.inference_mode(False), torch.enable_grad():
         curve, terms = _train(samples, options, seed)
 
+    return estimate_of(samples, curve, terms, options, time.perf_counter() - started)
+
+
+def estimate_of(
+    samples: PairedSamples, curve: Sequence[float], terms: Tensor, options: InfoNCESettings, seconds: float
+) -> MIEstimate:
+    """The estimate that a trained critic makes: its curve, and the terms (epochs, N) of its last epochs."""
     reported = curve[-options.report_last :]
     nats = sum(reported) / len(reported)
     margin = _half_width(terms)
@@ -113,7 +121,7 @@ def infonce(x: object, y: object, *, seed: int = 0, **settings: object) -> MIEst
         estimator="infonce",
         protocol="paper",
         critic_epochs=len(curve),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         curve=tuple(curve),
     )
 
@@ -134,8 +142,7 @@ def ceiling(batch: int, negatives: int) -> float:
 
 def _train(samples: PairedSamples, options: InfoNCESettings, seed: int) -> tuple[list[float], Tensor]:
     """The estimate per epoch, and the terms of the reported epochs (epochs, N) with NaN where not visited."""
-    n, device = samples.n, samples.x.device
-    batch = min(options.batch, n)
+    device = samples.x.device
     critic = ConcatCritic(
         samples.x.shape[2], samples.y.shape[2], options.hidden, generator(seed, "critic")
     ).to(device)
@@ -146,47 +153,18 @@ def _train(samples: PairedSamples, options: InfoNCESettings, seed: int) -> tuple
         weight_decay=options.weight_decay,
         fused=device.type in ("cpu", "cuda"),
     )
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimiser, factor=options.plateau_factor, patience=options.plateau_patience
-    )
-    rng = generator(seed, "batches", device=device)
-    curve: list[float] = []
-    recent: deque[Tensor] = deque(maxlen=options.report_last)
-
-    for _ in range(options.max_epochs):
-        order = torch.randperm(n, generator=rng, device=device)
-        epoch = torch.full((n,), math.nan, device=device)
-        for start in range(0, n - batch + 1, batch):
-            images = order[start : start + batch]
-            draws = torch.randint(samples.draws, (batch,), generator=rng, device=device)
-            indices = torch.randint(batch, (batch, options.negatives), generator=rng, device=device)
+    epochs = CriticEpochs(samples, options, seed)
+    while epochs.go_on:
+        optimiser.param_groups[0]["lr"] = epochs.learning_rate
+        for images, draws, indices in epochs.batches():
             loss, terms = infonce_loss(critic, *samples.pick(images, draws), indices)
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(critic.parameters(), options.grad_clip)
             optimiser.step()
-            epoch[images] = terms
-        visited = order[: n // batch * batch]
-        estimate = float(epoch[visited].cpu().double().mean())  # the epoch's only wait for the device
-        if not math.isfinite(estimate):
-            raise EstimationError(
-                f"the critic diverged in epoch {len(curve) + 1}: the values are too large for learning rate "
-                f"{options.learning_rate:g}"
-            )
-        curve.append(estimate)
-        recent.append(epoch)
-        # The cross-entropy, not -estimate: torch's relative threshold means the opposite below 0.
-        plateau.step(math.log(options.negatives + 1) - estimate)
-        if _settled(curve, options):
-            break
-    return curve, torch.stack(tuple(recent)).cpu()
-
-
-def _settled(curve: list[float], options: InfoNCESettings) -> bool:
-    r = options.report_last
-    if options.early_stop_delta is None or len(curve) < 2 * r:
-        return False
-    return abs(sum(curve[-r:]) - sum(curve[-2 * r : -r])) / r < options.early_stop_delta
+            epochs.note(images, terms)
+        epochs.end()
+    return epochs.curve, epochs.reported()
 
 
 def _half_width(terms: Tensor) -> float:

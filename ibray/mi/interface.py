@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -40,6 +40,15 @@ class MIEstimate:
     """Of `raw`, or else of `nats`, over images; None where the estimator gives the interval only."""
 
 
+@dataclass(frozen=True)
+class Job:
+    """One of several estimates that are made together: its two variables and its seed, as an Estimator takes them."""
+
+    x: Any
+    y: Any
+    seed: int
+
+
 class Estimator(Protocol):
     """x (N, Dx) or (N, M, Dx), y (N, Dy) or (N, M, Dy), settings by name -> MIEstimate.
 
@@ -58,6 +67,9 @@ class Method:
     run: Estimator
     needs: str | None = None
     """What it needs besides x and y; None for one that `estimate_mi` can run with its defaults."""
+    run_many: Callable[..., list[MIEstimate | EstimationError]] | None = None
+    """From jobs (`Job`) and settings, the same estimates made together, which a GPU is faster at; None where no way
+    is known."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Quantity ("I(X;T)", ...) -> the settings in which it differs from the defaults."""
 

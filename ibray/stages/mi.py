@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ibray.cell import Cell, short_hash
-from ibray.mi.classwise import SnapshotEstimate, estimate_subset
-from ibray.mi.protocols import ChosenProtocol
+from ibray.mi import method_of
+from ibray.mi.classwise import SnapshotEstimate, estimate_subset, estimate_together
+from ibray.mi.protocols import CERTIFIED, ChosenProtocol
 from ibray.seeds import derive_seed
 from ibray.snapshot_subsets import SnapshotSubsets
 from ibray.snapshots import stored_data
@@ -43,23 +44,29 @@ def _run(context: Context) -> Tables:
     snapshot = SnapshotSubsets(context.out, cell, data, settings, epoch, context.device)
     layers = snapshot.layers()
     seed = derive_seed(cell.seed, "mi", epoch)
-    for subset in snapshot.indices:
-        samples = None
-        for protocol in settings["protocols"]:
-            chosen = ChosenProtocol(**protocol)
-            key = {"run_id": cell.run_id, "epoch": epoch, "settings": settings_hash(settings, protocol)}
-            requests = [
-                (quantity, layer)
-                for quantity, layer in chosen.requests(settings["quantities"], layers)
-                if (*key.values(), subset, quantity, layer) not in known
-            ]
-            if not requests:
-                continue
-            samples = samples or snapshot.samples(subset)
-            results = estimate_subset(chosen, samples, subset, requests, seed=seed)
-            context.put(_tables(key, results))
+    for protocol in settings["protocols"]:
+        chosen = ChosenProtocol(**protocol)
+        key = {"run_id": cell.run_id, "epoch": epoch, "settings": settings_hash(settings, protocol)}
+        asked = list(chosen.requests(settings["quantities"], layers))
+        requests = {
+            subset: [each for each in asked if (*key.values(), subset, *each) not in known]
+            for subset in snapshot.indices
+        }
+        missing = {subset: left for subset, left in requests.items() if left}
+        if _is_made_together(chosen, context):
+            samples = {subset: snapshot.samples(subset) for subset in missing}
+            context.put(_tables(key, estimate_together(chosen, samples, missing, seed=seed)))
+            continue
+        for subset, left in missing.items():
+            context.put(_tables(key, estimate_subset(chosen, snapshot.samples(subset), subset, left, seed=seed)))
     context.tell(News(steps=1))
     return {}
+
+
+def _is_made_together(chosen: ChosenProtocol, context: Context) -> bool:
+    if chosen.protocol == CERTIFIED or context.device.type != "cuda":
+        return False
+    return method_of(chosen.estimator, chosen.protocol).run_many is not None
 
 
 def _tables(key: dict[str, Any], results: list[SnapshotEstimate]) -> Tables:

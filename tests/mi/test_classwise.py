@@ -8,7 +8,7 @@ import torch
 
 from ibray.errors import UserError
 from ibray.mi import estimate_mi
-from ibray.mi.classwise import estimate_subset
+from ibray.mi.classwise import estimate_subset, estimate_together
 from ibray.mi.protocols import choose_protocol
 from ibray.mi.quantities import QUANTITIES
 from ibray.mi.subset_samples import Draws, LastLayer, SubsetSamples
@@ -65,6 +65,21 @@ def test_another_request_changes_no_value():
     among = estimates(estimate_subset(PAPER, samples(), "0", requests, seed=1))
     assert all(among[key] == value for key, value in alone.items())
     assert among["I(X;T)", "T", "paper"].curve != among["I(X;T)", "block1", "paper"].curve
+
+
+def test_subsets_together_are_the_subsets_one_by_one():
+    """What a GPU does for all subsets of a snapshot at once."""
+    given = {"0": samples(), "1": samples(n=40), "0_backdoor": samples(n=1)}
+    asked = {"0": MAIN, "1": MAIN[:1], "0_backdoor": MAIN}
+    together = estimate_together(PAPER, given, asked, seed=5)
+    found = {(r.subset, r.quantity): r for r in together}
+    assert len(found) == 5
+    for subset, requests in asked.items():
+        for alone in estimate_subset(PAPER, given[subset], subset, requests, seed=5):
+            row = found[subset, alone.quantity]
+            assert (row.n, row.draws, row.error, row.protocol) == (alone.n, alone.draws, alone.error, "paper")
+            if alone.estimate:
+                assert row.estimate.nats == pytest.approx(alone.estimate.nats, abs=1e-4)
 
 
 def test_what_each_protocol_has_to_say():
