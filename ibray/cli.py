@@ -209,6 +209,10 @@ def validate(
         Path | None,
         typer.Option(metavar="FILE.npz", help="Check on arrays x and y of your own what needs no truth."),
     ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.md", help="Put the table of biases between the file's validation marks."),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Check the estimators on samples whose information is known: which can be trusted when.
@@ -223,7 +227,18 @@ def validate(
     from ibray.validation.command import validate as run
 
     try:
-        held = run(directory, out, estimator or [], seeds, data, data_dir, quick, _console(), _console(stderr=True))
+        held = run(
+            out,
+            _console(),
+            _console(stderr=True),
+            directory=directory,
+            estimators=estimator or [],
+            seeds=seeds,
+            data=data,
+            data_dir=data_dir,
+            markdown=markdown,
+            quick=quick,
+        )
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if not held:

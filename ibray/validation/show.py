@@ -33,6 +33,23 @@ def show(rows: Sequence[Row], console: Console) -> None:
         console.print(f"and {len(failed) - FAILURES_SHOWN} more, in the database")
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """The values beside the truth as a table in Markdown: bias, mean over seeds, nats; "" where no truth is known."""
+    truths = [row for row in rows if row.check == "truth"]
+    names = list(dict.fromkeys(map(_name, truths)))
+    order = [row.problem for row in sorted(truths, key=lambda row: row.protocol in TRAINED)]
+    lines = [["problem", "truth", *names], ["---"] + ["---:"] * (1 + len(names))]
+    for problem in dict.fromkeys(order):
+        here = [row for row in truths if row.problem == problem]
+        cells = []
+        for name in names:
+            mine = [row for row in here if _name(row) == name]
+            errors = [row.error for row in mine if row.error is not None]
+            cells.append(f"{fmean(errors):+.2f}{VERDICTS[mine[0].passed]}" if errors else "")
+        lines.append([problem, _number(here[0].truth), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if truths else ""
+
+
 def _truths(rows: Sequence[Row], console: Console) -> None:
     names = list(dict.fromkeys(map(_name, rows)))
     if not names:

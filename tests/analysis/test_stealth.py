@@ -83,10 +83,16 @@ def test_attack_none_is_scored_with_the_subset_it_has():
     assert row["score"] == pytest.approx(0.375)
 
 
+def test_an_estimate_of_one_quantity_alone_is_no_candidate_for_a_score():
+    """Bounds that are known of I(X;T) only, as the closed-set one."""
+    alone = frame({XT: HAND}).assign(protocol="closed")
+    scored = stealth_scores(pd.concat([alone, frame({XT: HAND, TY: HAND})]), subsets=("clean",))
+    assert stealth_scores(alone).empty and len(scored) == 1 and scored["score"].notna().all()
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        (frame({XT: HAND}), "6 of 12 estimates missing"),
         (frame({XT: HAND, TY: {1: HAND[1]}}), "3 of 12 estimates missing"),
         (frame({XT: HAND, TY: {**HAND, 5: {**HAND[5], "1": np.nan}}}), "1 of 12 estimates missing"),
         (frame({q: {e: {"0_clean": 1.0} for e in HAND} for q in (XT, TY)}), "no clean class"),

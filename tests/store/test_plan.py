@@ -115,7 +115,7 @@ def test_another_snapshot_plans_the_training_that_leaves_it_and_its_estimate(swe
 def test_other_mi_settings_plan_only_mi(sweep, tiny):
     tasks = sweep.plan(tiny())
     sweep.mark("done", tasks)
-    assert names(sweep.missing(tiny(mi={"draws": 3}))) == names(of_stage(tasks, "mi"))
+    assert names(sweep.missing(tiny(mi={"draws": 4}))) == names(of_stage(tasks, "mi"))
 
 
 def test_a_training_whose_snapshot_is_gone_is_planned_again_while_an_estimate_needs_it(sweep, tiny):
