@@ -79,6 +79,8 @@ class Problem:
     """Whether its samples come with `noise`."""
     discrete: bool = False
     """x and y are one-hot labels."""
+    long_tails: bool = False
+    """Some samples lie many standard deviations out."""
 
 
 def _rng(name: str, seed: int) -> torch.Generator:
@@ -139,7 +141,8 @@ def transformed(kind: str, dims: int, nats: float) -> Problem:
         return Sample(*(maps[kind](v).float() for v in _pairs(n, dims, rho, _rng(name, seed))))
 
     what = {"half-cube": "sign(v) |v|^1.5, long tails", "asinh": "asinh(v), short tails"}[kind]
-    return Problem(name, f"gaussian {dims}d with every feature v replaced by {what}", BMI, nats, dims, draw)
+    description = f"gaussian {dims}d with every feature v replaced by {what}"
+    return Problem(name, description, BMI, nats, dims, draw, long_tails=kind == "half-cube")
 
 
 def swiss_roll(nats: float) -> Problem:
@@ -196,8 +199,8 @@ def student(dims: int, nats: float, degrees: int) -> Problem:
         return Sample((factor * x).float(), (factor * y).float())
 
     truth = nats + student_correction(degrees, dims, dims)
-    description = f"gaussian {dims}d {nats:g} with all features of a sample over sqrt(chi2 / {degrees}), heavy tails"
-    return Problem(name, description, BMI, truth, dims, draw)
+    description = f"gaussian {dims}d {nats:g} with all features of a sample over sqrt(chi2 / {degrees}), long tails"
+    return Problem(name, description, BMI, truth, dims, draw, long_tails=True)
 
 
 def network(nats: float, features: int = 16, outputs: int = 10, draws: int = 8) -> Problem:

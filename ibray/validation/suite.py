@@ -27,7 +27,7 @@ class Plan:
     trained: frozenset[str]
     """Of those, the ones that estimators with training are measured on."""
     probes: tuple[Problem, ...]
-    """For `null`, `rescaling` and `subsample`."""
+    """For `null`, `rescaling` and `subsample`; the first only for estimators with training."""
     n: int
     seeds: int
     trained_seeds: int
@@ -125,7 +125,8 @@ def run(plan: Plan, contenders: Sequence[Contender], report: Callable[[str], Non
             measured = [checks.measure(problem, contender, plan.n, seed) for seed in seeds]
             yield from checks.truth(measured)
             yield from checks.bracket(measured)
-        for problem in filter(contender.accepts, plan.probes):
+        probes = plan.probes[:1] if contender.trained else plan.probes
+        for problem in filter(contender.accepts, probes):
             yield from _without_truth(problem, contender, plan.n, report)
         if contender.accepts(fano_problem):
             report(f"{contender.name}: Fano")

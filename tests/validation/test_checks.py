@@ -156,6 +156,9 @@ def test_beyond_its_scope_an_estimator_is_measured_only():
     assert row.passed is None and "small things" in row.detail and row.limit == 0.1
     assert verdicts(checks.truth(measured(small, problems.gaussian(1, 1.0), seeds=1))) == [False]
     assert verdicts(checks.truth(measured(replace(zero, judged=False), seeds=1))) == [None]
+    short = replace(zero, scope=Scope(5, 5.0, "no outliers", long_tails=False))
+    assert verdicts(checks.truth(measured(short, problems.student(2, 1.0, 3), seeds=1))) == [None]
+    assert verdicts(checks.truth(measured(short, seeds=1))) == [False]
 
 
 # Contenders
