@@ -222,7 +222,7 @@ def validate(
 
     Exit codes: 0 every check held, 1 one did not, 2 wrong input, 130 interrupted.
 
-    Examples: ibray validate --quick --estimator ksg; ibray validate results/quickstart --quick
+    Example: ibray validate results/quickstart --quick
     """
     from ibray.validation.command import validate as run
 

@@ -29,7 +29,7 @@ def results(tmp_path_factory, data_dir):
     """A small sweep under the quickstart's name, for the README's queries."""
     spec = load_spec(
         ROOT / "sweeps" / "quickstart.yaml",
-        ["training.epochs=1", "training.snapshots=[1]", "seed=0", "attack=badnets", "mi.draws=1",
+        ["training.epochs=1", "training.snapshots=[1]", "seed=0", "attack=badnets", "mi.draws=4",
          "mi.ixt.max_epochs=1", "mi.ity.max_epochs=1"],
     )  # fmt: skip
     return run_sweep(spec, tmp_path_factory.mktemp("readme") / "out", inline=True, data_dir=data_dir)
