@@ -17,6 +17,7 @@ from typing import Any
 from ibray.errors import UserError
 from ibray.mi import channel as _channel
 from ibray.mi import critic_stack as _critic_stack
+from ibray.mi import held_out as _held_out
 from ibray.mi import infonce as _infonce
 from ibray.mi import kernels as _kernels
 from ibray.mi import ksg as _ksg
@@ -47,7 +48,33 @@ ESTIMATORS: Registry[EstimatorEntry] = Registry(
                     _infonce.infonce,
                     run_many=_critic_stack.infonce_many,
                     presets=_infonce.PRESETS,
-                )
+                ),
+                "population": Method(_held_out.PopulationSettings, _held_out.infonce_population),
+                "closed": Method(_held_out.CriticSettings, _held_out.infonce_closed),
+            },
+        ),
+        "nwj": EstimatorEntry(
+            description="Nguyen, Wainwright and Jordan: a lower bound without a ceiling, of high variance",
+            source="Nguyen et al. 2010 (arXiv 0809.0853); Poole et al. 2019 (arXiv 1905.06922)",
+            protocols={
+                "population": Method(_held_out.PopulationSettings, _held_out.nwj_population),
+                "closed": Method(_held_out.CriticSettings, _held_out.nwj_closed),
+            },
+        ),
+        "smile": EstimatorEntry(
+            description="SMILE: Donsker-Varadhan with clipped density ratios, trained by Jensen-Shannon; no bound",
+            source="Song and Ermon 2020 (arXiv 1910.06222), tau 5",
+            protocols={
+                "population": Method(_held_out.PopulationSettings, _held_out.smile_population),
+                "closed": Method(_held_out.CriticSettings, _held_out.smile_closed),
+            },
+        ),
+        "mine": EstimatorEntry(
+            description="MINE: Donsker-Varadhan with a running mean in the gradient; no bound on few samples",
+            source="Belghazi et al. 2018 (arXiv 1801.04062), running mean of rate 0.01",
+            protocols={
+                "population": Method(_held_out.PopulationSettings, _held_out.mine_population),
+                "closed": Method(_held_out.CriticSettings, _held_out.mine_closed),
             },
         ),
         "channel": EstimatorEntry(

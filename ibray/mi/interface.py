@@ -17,8 +17,9 @@ class MIEstimate:
 
     nats: float
     ci_low: float | None
-    """95% interval over images; what it leaves out is stated by each estimator. Under `certified` and `closed` it holds
-    the truth, not the mean of `nats`: from the lower bound less 1.96 standard errors to the upper one plus as much."""
+    """95% interval over images; what it leaves out is stated by each estimator. Under `certified` and `closed`, where
+    `nats` is a bound, it holds the truth, not the mean of `nats`: from the lower bound less 1.96 standard errors to the
+    upper one plus as much."""
     ci_high: float | None
     lower_bound: float | None
     """Proven bounds on the truth; None where there is none: `paper` has neither, a population's I(X;T) no upper one."""
