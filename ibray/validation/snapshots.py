@@ -102,8 +102,9 @@ def _check(snapshot: Snapshot, subset: str, quick: bool) -> Iterator[Row]:
     samples = snapshot.subsets.samples(subset)
     rng = generator(0, "null", snapshot.run_id, snapshot.epoch, subset)
     started = time.perf_counter()
-    xt = _bounds(samples, "I(X;T)")
-    ty, xyhat = _bounds(samples, "I(T;Yhat)"), _bounds(samples, "I(X;Yhat)")
+    spec = snapshot.spec
+    xt = _bounds(spec, samples, "I(X;T)")
+    ty, xyhat = _bounds(spec, samples, "I(T;Yhat)"), _bounds(spec, samples, "I(X;Yhat)")
     seconds = time.perf_counter() - started
 
     def row(check: str, quantity: str, estimate: MIEstimate | None, **more: object) -> Row:
@@ -179,7 +180,7 @@ def _trained(
     )  # fmt: skip
     permuted = pixels[torch.randperm(samples.n, generator=rng)]
     for protocol in ("population", "paper"):
-        chosen = _paper(snapshot.spec) if protocol == "paper" else choose_protocol(protocol)
+        chosen = _as_in(snapshot.spec, protocol)
         estimate = estimate_mi(permuted, t, chosen.estimator, protocol=protocol, **chosen.settings["I(X;T)"])
         held = None if protocol == "paper" else estimate.nats <= NULL_LIMIT
         yield row(
@@ -188,14 +189,14 @@ def _trained(
         )  # fmt: skip
 
 
-def _paper(spec: SweepSpec) -> ChosenProtocol:
-    """The paper's recipe as this sweep has it, the paper's own where it has none."""
-    return next((each for each in spec.mi.chosen() if each.protocol == "paper"), choose_protocol("paper"))
+def _as_in(spec: SweepSpec, protocol: str) -> ChosenProtocol:
+    """A protocol as this sweep has it, with its defaults where it has none."""
+    return next((each for each in spec.mi.chosen() if each.protocol == protocol), choose_protocol(protocol))
 
 
-def _bounds(samples: SubsetSamples, quantity: str) -> MIEstimate:
+def _bounds(spec: SweepSpec, samples: SubsetSamples, quantity: str) -> MIEstimate:
     layer = HIDDEN if quantity != "I(X;Yhat)" else "output"
-    (row, *_) = estimate_subset(choose_protocol("certified"), samples, "", [(quantity, layer)], seed=0)
+    (row, *_) = estimate_subset(_as_in(spec, "certified"), samples, "", [(quantity, layer)], seed=0)
     if row.estimate is None:
         raise EstimationError(f"{quantity}: {row.error}")
     return row.estimate
