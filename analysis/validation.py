@@ -10,12 +10,12 @@ import duckdb
 import jinja2
 import pandas as pd
 
-from analysis.charts import _styled as styled
+from analysis.charts.style import styled
 from analysis.db import AnalysisError
 from analysis.figures import script_json, viewer_script
 
 DATABASE_NAME, PAGE_NAME = "validation.duckdb", "validation.html"
-# Okabe and Ito's palette, as in charts.py.
+# Okabe and Ito's palette, as in charts/style.py.
 VERDICT_COLOURS = {"held": "#009E73", "failed": "#D55E00", "informational": "#9a9a9a"}
 LARGEST_COLOURED_BIAS = 1.0  # nats
 

@@ -15,6 +15,7 @@ import pytest
 from synthetic_results import fill_plausibly, insert, mi_row, open_database, run_row
 
 from analysis import charts
+from analysis.charts.style import CLEAN_CLASS_GREYS, ROLE_COLOURS
 from analysis.db import AnalysisError
 from analysis.report import build_report, main
 from analysis.trajectories import mi_rows
@@ -230,5 +231,5 @@ def test_colours_follow_the_role_whatever_the_target(plausible):
     for frame, target in ((rows, 0), (moved, 5)):
         scale = charts.trajectories(frame).to_dict()["hconcat"][0]["layer"][-1]["encoding"]["color"]["scale"]
         colours = dict(zip(scale["domain"], scale["range"], strict=True))
-        assert colours[f"{target} backdoor"] == charts.ROLE_COLOURS["backdoor"]
-        assert colours["class 1"] == charts.CLEAN_CLASS_GREYS[0]
+        assert colours[f"{target} backdoor"] == ROLE_COLOURS["backdoor"]
+        assert colours["class 1"] == CLEAN_CLASS_GREYS[0]

@@ -1,0 +1,54 @@
+"""What all charts share: colours, sizes, bands and the axis of epochs. No colours of text or background: a page sets
+those for light and dark."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from analysis.labels import attack_label, setting_label
+
+# Okabe and Ito's palette, readable with every common colour blindness and on white as on near-black.
+ROLE_COLOURS = {"all": "#009E73", "backdoor": "#D55E00", "clean": "#3B8FD4", "sample": "#CC79A7"}
+CLEAN_CLASS_GREYS = ("#6f6f6f", "#9a9a9a", "#b9b9b9")
+CLEAN_CLASS_DASHES = ([6, 2], [2, 2], [8, 2, 2, 2])
+BASELINE_COLOUR = "#8a8a8a"
+BAR_COLOUR, DOT_COLOUR, INTERVAL_COLOUR = "#3B8FD4", "#E69F00", "#D55E00"
+FONT = "Helvetica Neue, Arial, sans-serif"
+PANEL_WIDTH, PANEL_HEIGHT = 400, 270
+
+
+def styled(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
+    """Readable sizes; no colours, so that a page can set those for light and dark."""
+    return (
+        chart.configure(font=FONT)
+        .configure_axis(labelFontSize=12, titleFontSize=13, titleFontWeight="normal")
+        .configure_legend(columns=4, labelFontSize=12, labelLimit=240, symbolLimit=60)
+        .configure_header(labelFontSize=13, labelFontWeight="bold", labelLimit=600)
+        .configure_title(anchor="start", fontSize=14, subtitleFontSize=12, subtitlePadding=6)
+        .configure_view(strokeOpacity=0.25)
+    )
+
+
+def setting_title(rows: pd.DataFrame) -> str:
+    """What one configuration's chart is headed with: attack, ratio, dataset, architecture, sigma."""
+    first = rows.iloc[0]
+    return f"{attack_label(first)} · {setting_label(first)}"
+
+
+def band(points: pd.DataFrame, x: alt.X, y: alt.Y, colour: alt.Color, faded: alt.When) -> list[alt.Chart]:
+    """The area from `low` to `high`; no layer where no point has both, as Vega warns of empty ones."""
+    known = points.dropna(subset=["low", "high"])
+    opacity = faded.then(alt.value(0.18)).otherwise(alt.value(0.02))
+    area = alt.Chart(known).mark_area().encode(x=x, y=y, y2="high:Q", color=colour, opacity=opacity)
+    return [area] if len(known) else []
+
+
+def epoch_scale(epochs: pd.Series) -> alt.Scale:
+    """Logarithmic, as snapshots crowd at the start; symlog where a snapshot precedes training."""
+    return alt.Scale(type="symlog" if (epochs < 1).any() else "log", nice=False)
+
+
+def epoch_axis(epochs: pd.Series) -> alt.Axis:
+    values = sorted(int(epoch) for epoch in epochs.unique())
+    return alt.Axis(values=values, format="d", grid=False, labelOverlap="greedy")
