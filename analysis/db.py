@@ -21,16 +21,19 @@ class AnalysisError(Exception):
 
 
 @contextmanager
-def read(path_or_dir: Path | str, *, patience: float = 10.0) -> Iterator[duckdb.DuckDBPyConnection]:
+def read(
+    path_or_dir: Path | str, *, patience: float = 10.0, writes_files: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A read-only connection to a private copy of a results database, removed at exit.
 
     A DuckDB reader blocks the writer for as long as it is open, so the file itself is open only while it
     is copied; a query of minutes then never holds up a running sweep. SQL run on the connection can neither
-    read nor write any other file.
+    read nor write any other file, unless `writes_files`.
 
     Args:
         path_or_dir: the database file, or the directory that holds `results.duckdb`.
         patience: seconds to keep trying while a writer has the file locked.
+        writes_files: whether SQL may read and write other files: never where people's own SQL is run.
 
     Raises:
         AnalysisError: no such file, not a results database, written by newer code, or locked for too long.
@@ -49,7 +52,8 @@ def read(path_or_dir: Path | str, *, patience: float = 10.0) -> Iterator[duckdb.
             if log.exists():
                 shutil.copyfile(log, _write_ahead_log(copy))
             shutil.copyfile(source, copy)
-        with duckdb.connect(copy, read_only=True, config={"enable_external_access": "false"}) as connection:
+        config = {"enable_external_access": str(writes_files).lower()}
+        with duckdb.connect(copy, read_only=True, config=config) as connection:
             _check_schema(connection, source)
             yield connection
 

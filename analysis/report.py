@@ -49,8 +49,10 @@ class Section:
         return [*self.learning, *self.trajectories]
 
 
-def build_report(directory: Path | str) -> Path:
+def build_report(directory: Path | str, *, reload_seconds: int | None = None) -> Path:
     """Write `directory/report/index.html` with figures/ and tables/ beside it; its path.
+
+    reload_seconds: how often the page loads itself again in a browser; None for never.
 
     Raises:
         AnalysisError: the directory holds no database that this code can read.
@@ -69,6 +71,7 @@ def build_report(directory: Path | str) -> Path:
     html = environment.get_template("report.html.j2").render(
         **page,
         name=name or directory.resolve().name,
+        reload_seconds=reload_seconds,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         specs=script_json({figure.name: figure.spec for figure in figures}),
         viewer=viewer_script(),

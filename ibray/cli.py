@@ -180,14 +180,37 @@ def sql(
 
 
 @app.command()
-def report(directory: Directory) -> None:
+def report(
+    directory: Directory,
+    watch: Annotated[bool, typer.Option("--watch", help="Rebuild it while a sweep runs; the page reloads.")] = False,
+    seconds: Annotated[int, typer.Option("--every", min=1, help="With --watch: seconds between two builds.")] = 30,
+) -> None:
     """Build the report: one HTML file that opens without a network; SVG, PNG and CSV beside it.
 
     Example: ibray report results/quickstart
     """
     from analysis.report import build_report
 
+    if watch:
+        from ibray.watch import watch_report
+
+        watch_report(directory, seconds, _console(stderr=True))
     print(build_report(directory))
+
+
+@app.command()
+def export(
+    directory: Directory,
+    fmt: Annotated[str, typer.Option("--to", help="parquet or csv.")] = "parquet",
+    out: Annotated[Path | None, typer.Option(help="Where the files go (default: DIR/export).")] = None,
+) -> None:
+    """Write every table and view as a Parquet or CSV file; works while a sweep runs.
+
+    Example: ibray export results/quickstart --to csv
+    """
+    from analysis.export import export as run
+
+    print(run(directory, fmt, out))
 
 
 @app.command()
