@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-import jinja2
 import pandas as pd
 
 from analysis import charts, db, queries
-from analysis.figures import Figure, script_json, viewer_script
+from analysis.figures import Figure
 from analysis.labels import configuration_labels, duration, number, pretty_json, slug
+from analysis.page import write_page
 from analysis.summary import STATUSES, summary
 from analysis.triggers import EXAMPLE_IMAGES, TRIGGER, Trigger, distinct_triggers, gallery
 
@@ -66,21 +66,15 @@ def build_report(directory: Path | str, *, reload_seconds: int | None = None) ->
     report = directory / "report"
     _export(report, figures, tables)
 
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    html = environment.get_template("report.html.j2").render(
+    return write_page(
+        report / "index.html",
+        "report.html.j2",
+        {figure.name: figure.spec for figure in figures},
         **page,
         name=name or directory.resolve().name,
         reload_seconds=reload_seconds,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        specs=script_json({figure.name: figure.spec for figure in figures}),
-        viewer=viewer_script(),
     )
-    path = report / "index.html"
-    unfinished = path.with_suffix(".html.tmp")
-    unfinished.write_text(html, encoding="utf-8")
-    unfinished.replace(path)
-    return path
 
 
 def _export(report: Path, figures: list[Figure], tables: list[Table]) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import altair as alt
 import duckdb
-import jinja2
 import pandas as pd
 
 from analysis.charts.style import styled
 from analysis.db import AnalysisError
-from analysis.figures import script_json, viewer_script
+from analysis.page import write_page
 
 DATABASE_NAME, PAGE_NAME = "validation.duckdb", "validation.html"
 # Okabe and Ito's palette, as in charts/style.py.
@@ -45,23 +44,17 @@ def build_validation(directory: Path | str) -> Path:
     rows = rows.sort_values("problem", key=lambda names: names.map(order), kind="stable")
     specs = {name: chart.to_dict() for name, chart in _charts(rows).items()}
     failed = rows[rows["verdict"] == "failed"]
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    html = environment.get_template("validation.html.j2").render(
+    return write_page(
+        directory / PAGE_NAME,
+        "validation.html.j2",
+        specs,
         meta=meta,
         counts=rows["verdict"].value_counts().to_dict(),
         seconds=float(rows["seconds"].sum()),
         failed=[_failure(row) for _, row in failed.iterrows()],
         problems=problems.to_dict("records"),
         figures=list(specs),
-        specs=script_json(specs),
-        viewer=viewer_script(),
     )
-    path = directory / PAGE_NAME
-    unfinished = path.with_suffix(".html.tmp")
-    unfinished.write_text(html, encoding="utf-8")
-    unfinished.replace(path)
-    return path
 
 
 def _verdict(passed: object) -> str:
