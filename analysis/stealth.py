@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.phases import phase_epochs
-from analysis.trajectories import CLEAN_CLASS, LAYER, TY, XT, subset_roles
+from analysis.trajectories import AXES, CLEAN_CLASS, ESTIMATE, LAYER, TY, XT, subset_roles
 
-ESTIMATE = ["run_id", "estimator", "protocol", "settings"]
-AXES = ["dataset", "attack", "poison_ratio", "ratio_of", "target_class", "architecture", "sigma", "seed"]
 SUBSETS = ("clean", "backdoor", "all")
 OPTIONS = ["normalise", "epochs_used", "subsets_used", "clean_classes_used"]
 COLUMNS = [*ESTIMATE, *AXES, "s_xt", "s_ty", "score", *OPTIONS, "reason"]

@@ -8,6 +8,8 @@ import pandas as pd
 CLEAN_CLASS = "clean class"
 LAYER = "T"  # the last hidden layer, pooled: the paper's T
 XT, TY = "I(X;T)", "I(T;Yhat)"
+ESTIMATE = ["run_id", "estimator", "protocol", "settings"]
+AXES = ["dataset", "attack", "poison_ratio", "ratio_of", "target_class", "architecture", "sigma", "seed"]
 
 
 def mi_rows(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:

@@ -114,6 +114,14 @@ def test_an_epoch_without_snapshot_is_missing():
         assert scores["reason"].str.endswith("estimates missing").all()
 
 
+def test_a_run_without_one_of_the_quantities_is_missing_it_and_a_protocol_without_it_is_left_out():
+    half = frame({XT: HAND})
+    assert stealth_scores(half, subsets=("clean",)).empty
+    both = pd.concat([half, frame({XT: HAND, TY: HAND}).assign(run_id="r2")])
+    reasons = stealth_scores(both, subsets=("clean",))["reason"]
+    assert reasons.iloc[0] == "6 of 12 estimates missing" and pd.isna(reasons.iloc[1])
+
+
 def test_no_rows_give_no_scores():
     assert stealth_scores(frame({XT: HAND}).iloc[:0]).empty
 
