@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from analysis.segments import cut
-from analysis.trajectories import AXES, ESTIMATE, LAYER, XT, subset_roles
+from analysis.trajectories import AXES, ESTIMATE, LAYER, XT, mean_table, subset_roles
 from analysis.uncertainty import Uncertainty, draws, errors
 
 TIE_DECIMALS = 12  # peaks closer than 1e-12 nats are a tie, whatever order their terms were added in
@@ -98,8 +98,8 @@ def find_phases(
     two lone snapshots must differ by sqrt(6.24 x 2) x 0.1 = 0.35 nats. The plateaus are 1, 3 and 1 nats: early
     learning 1-5 (+2), transition 5-10 (0), compression 10-20 (-2), convergence 20-40 (0).
     """
-    series = _series(trajectory, uncertainty, error)
-    return _tables([series], resamples, seed, need_rise)[0]
+    series = _series_of(trajectory, [np.arange(len(trajectory))], uncertainty, error)
+    return _table(series, resamples, seed, need_rise)
 
 
 def phases_of(
@@ -136,19 +136,19 @@ def phases_of(
     rows = rows[rows["status"] == "done"] if "status" in rows else rows
     if by == "configuration" and "run_status" in rows:
         rows = rows[rows["run_status"] == "done"]
-    rows = rows.assign(role=subset_roles(rows)).reset_index(drop=True)
+    rows = rows.assign(role=subset_roles(rows))
     axes = [a for a in ("configuration", *AXES) if a in rows and (by == "run" or a != "seed")]
     one_of = ["run_id"] if by == "run" else ["configuration"] if "configuration" in rows else axes
     keys = [*one_of, *ESTIMATE[1:], "subset"]
     about = list(dict.fromkeys([*one_of, *axes, *ESTIMATE[1:], "quantity", "layer", "subset", "role"]))
     if rows.empty:
         return pd.DataFrame(columns=[*about, *COLUMNS])
-    rows = rows.sort_values(keys, kind="stable")
-    series = [_series(group, uncertainty, error) for _, group in rows.groupby(keys, sort=False, dropna=False)]
-    tables = _tables(series, resamples, seed, need_rise)
-    heads = rows.drop_duplicates(keys)[about]
-    repeated = heads.loc[heads.index.repeat(len(PHASES))].reset_index(drop=True)
-    return pd.concat([repeated, pd.concat(tables, ignore_index=True)], axis=1)
+    rows = rows.sort_values(keys, kind="stable").reset_index(drop=True)
+    starts = np.flatnonzero(~rows.duplicated(keys))
+    groups = np.split(np.arange(len(rows)), starts[1:])
+    table = _table(_series_of(rows, groups, uncertainty, error), resamples, seed, need_rise)
+    heads = rows.loc[np.repeat(starts, len(PHASES)), about].reset_index(drop=True)
+    return pd.concat([heads, table], axis=1)
 
 
 @dataclass(frozen=True)
@@ -163,29 +163,34 @@ class _Series:
     reason: str | None
 
 
-def _series(rows: pd.DataFrame, uncertainty: Uncertainty, error: float | None) -> _Series:
-    below, above = errors(rows, uncertainty)
+def _series_of(
+    rows: pd.DataFrame, groups: Sequence[np.ndarray], uncertainty: Uncertainty, error: float | None
+) -> list[_Series]:
+    """The trajectories that the rows at these positions make."""
     nats = rows["nats"].to_numpy(dtype=float, na_value=np.nan)
-    rows = pd.DataFrame(
-        {
-            "epoch": rows["epoch"].to_numpy(),
-            "seed": rows["seed"].to_numpy() if "seed" in rows else 0,
-            "nats": nats,
-            "below": below,
-            "above": above,
-        }
-    )[np.isfinite(nats)]
-    wide = rows.groupby(["epoch", "seed"])[["nats", "below", "above"]].mean().unstack("seed")
-    wide = wide[wide["nats"].notna().all(axis=1)] if len(wide) else wide
-    seeds = rows["seed"].nunique()
-    curves = wide["nats"].to_numpy() if seeds else np.empty((0, 1))
-    sides = [_error_of_mean(wide[s].to_numpy() if seeds else curves, curves, error) for s in ("below", "above")]
+    seed = pd.factorize(rows["seed"])[0] if "seed" in rows else np.zeros(len(rows), dtype=int)
+    columns = (rows["epoch"].to_numpy(), seed, nats, *errors(rows, uncertainty))
+    known = np.isfinite(nats)
+    return [_series(*(c[group[known[group]]] for c in columns), error) for group in groups]
+
+
+def _series(
+    epoch: np.ndarray, seed: np.ndarray, nats: np.ndarray, below: np.ndarray, above: np.ndarray, error: float | None
+) -> _Series:
+    epochs, row = np.unique(epoch.astype(int), return_inverse=True)
+    seeds, column = np.unique(seed, return_inverse=True)
+    shape = (len(epochs), len(seeds))
+    curves, below, above = (mean_table(values, (row, column), shape) for values in (nats, below, above))
+    shared = np.isfinite(curves).all(axis=1) & (len(seeds) > 0)
+    epochs, curves, below, above = (values[shared] for values in (epochs, curves, below, above))
     reason = None
-    if len(wide) < 2:
-        reason = "fewer than two snapshots" + (" that all seeds have" if seeds > 1 else "")
-    elif np.isnan(sides[0]).any():
+    if len(epochs) < 2:
+        reason = "fewer than two snapshots" + (" that all seeds have" if len(seeds) > 1 else "")
+        return _Series(epochs, epochs, epochs, epochs, len(seeds), reason)
+    sides = [_error_of_mean(own, curves, error) for own in (below, above)]
+    if np.isnan(sides[0]).any():
         reason = "no uncertainty: neither an interval nor several seeds"
-    return _Series(wide.index.to_numpy(dtype=int), curves.mean(axis=1), *sides, seeds, reason)
+    return _Series(epochs, curves.mean(axis=1), *sides, len(seeds), reason)
 
 
 def _error_of_mean(own: np.ndarray, curves: np.ndarray, assumed: float | None) -> np.ndarray:
@@ -203,9 +208,9 @@ def _error_of_mean(own: np.ndarray, curves: np.ndarray, assumed: float | None) -
     return np.maximum(result, LEAST_ERROR)
 
 
-def _tables(series: Sequence[_Series], resamples: int, seed: int, need_rise: bool) -> list[pd.DataFrame]:
-    """A table per trajectory. Those of one length are cut together, and all of them meet the same draws."""
-    tables: list[pd.DataFrame | None] = [_nothing(s) if s.reason else None for s in series]
+def _table(series: Sequence[_Series], resamples: int, seed: int, need_rise: bool) -> pd.DataFrame:
+    """Four rows per trajectory. Those of one length are cut together, and all of them meet the same draws."""
+    rows: list[list[tuple]] = [_nothing(s) if s.reason else [] for s in series]
     lengths = sorted({len(s.epochs) for s in series if not s.reason})
     for n in lengths:
         here = [i for i, s in enumerate(series) if not s.reason and len(s.epochs) == n]
@@ -215,8 +220,9 @@ def _tables(series: Sequence[_Series], resamples: int, seed: int, need_rise: boo
             part = here[start : start + at_once]
             found = _locate_resampled([series[i] for i in part], normal, need_rise)
             for i, spans in zip(part, found, strict=True):
-                tables[i] = _table(series[i], spans)
-    return tables
+                rows[i] = _rows(series[i], spans)
+    table = pd.DataFrame([row for four in rows for row in four], columns=COLUMNS)
+    return table.astype({"first_epoch": "Int64", "last_epoch": "Int64"})
 
 
 def _locate_resampled(series: list[_Series], normal: np.ndarray, need_rise: bool) -> np.ndarray:
@@ -254,7 +260,7 @@ def _locate(nats: np.ndarray, error: np.ndarray, need_rise: bool) -> np.ndarray:
     return np.stack([np.where(exists[:, None], np.stack([a, b], 1), -1) for exists, a, b in spans], axis=1)
 
 
-def _table(series: _Series, spans: np.ndarray) -> pd.DataFrame:
+def _rows(series: _Series, spans: np.ndarray) -> list[tuple]:
     ours, drawn = spans[0], spans[1:]
     error = (series.below + series.above) / 2
     floor = np.sqrt(2 * _penalty(len(error)) * (error**2).mean())
@@ -270,7 +276,7 @@ def _table(series: _Series, spans: np.ndarray) -> pd.DataFrame:
         reason = _reason(phase, ours, len(error))
         about = (float(floor), len(error), series.seeds, reason)
         rows.append((phase, bool(found), *span, change, change_error, agree, same, *about))
-    return _typed(rows)
+    return rows
 
 
 def _reason(phase: str, spans: np.ndarray, n: int) -> str | None:
@@ -289,10 +295,6 @@ def _reason(phase: str, spans: np.ndarray, n: int) -> str | None:
     return "falls from the first snapshot on, no rise before" if early[0] < 0 else "no fall after the highest plateau"
 
 
-def _nothing(series: _Series) -> pd.DataFrame:
+def _nothing(series: _Series) -> list[tuple]:
     missing = (False, None, None, np.nan, np.nan, np.nan, np.nan, np.nan, len(series.epochs), series.seeds)
-    return _typed([(phase, *missing, series.reason) for phase in PHASES])
-
-
-def _typed(rows: list[tuple]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"first_epoch": "Int64", "last_epoch": "Int64"})
+    return [(phase, *missing, series.reason) for phase in PHASES]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.phases import TIE_DECIMALS
-from analysis.trajectories import AXES, CLEAN_CLASS, ESTIMATE, LAYER, TY, XT, subset_roles
+from analysis.trajectories import AXES, CLEAN_CLASS, ESTIMATE, LAYER, TY, XT, mean_table, subset_roles
 from analysis.uncertainty import Uncertainty, errors
 
 SUBSETS = ("clean", "backdoor", "all")
@@ -100,18 +100,8 @@ def _series(group: pd.DataFrame) -> Series:
     about = {c: first[c] for c in (*ESTIMATE, *AXES)}
     about |= {c: first[c] for c in ("configuration", "run_status") if c in group}
     shape = (2, len(epochs) + 1, len(subsets) + 1)
-    arrays = (_mean_table(group[c].to_numpy(dtype=float), where, shape) for c in ("nats", "below", "above"))
+    arrays = (mean_table(group[c].to_numpy(dtype=float), where, shape) for c in ("nats", "below", "above"))
     return Series(about, tuple(epochs.tolist()), subsets, classes, *arrays)
-
-
-def _mean_table(values: np.ndarray, where: tuple, shape: tuple[int, ...]) -> np.ndarray:
-    """Estimates laid out; those that share a place are averaged, NaN left out."""
-    total, count = np.zeros(shape), np.zeros(shape)
-    known = np.isfinite(values)
-    np.add.at(total, where, np.where(known, values, 0))
-    np.add.at(count, where, known)
-    with np.errstate(invalid="ignore"):
-        return total / count
 
 
 def select(series: Series, choices: Choices) -> Selection:

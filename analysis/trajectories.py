@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 CLEAN_CLASS = "clean class"
@@ -30,3 +31,13 @@ def subset_roles(rows: pd.DataFrame) -> pd.Series:
     for role in ("backdoor", "clean", "sample"):
         roles[rows["subset"] == target + "_" + role] = role
     return roles
+
+
+def mean_table(values: np.ndarray, where: tuple, shape: tuple[int, ...]) -> np.ndarray:
+    """Estimates laid out; those that share a place are averaged, NaN left out."""
+    total, count = np.zeros(shape), np.zeros(shape)
+    known = np.isfinite(values)
+    np.add.at(total, where, np.where(known, values, 0))
+    np.add.at(count, where, known)
+    with np.errstate(invalid="ignore"):
+        return total / count
