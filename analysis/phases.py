@@ -65,7 +65,7 @@ def find_phases(
 
     The rule. The snapshots are cut into plateaus (piecewise constant, weighted least squares, optimal), each
     change point of n snapshots having to lower chi-squared by more than the 1 - 0.05 / (n - 1) quantile of one
-    degree of freedom, so that noise alone shows a change about once in 20 trajectories. Then
+    degree of freedom, so that noise alone shows a change in 5% of trajectories of 2 snapshots, 4% of 9. Then
 
     - early learning runs from the first snapshot to the start of the highest plateau, if that is not the first;
     - transition is the highest plateau, if a lower one follows;
