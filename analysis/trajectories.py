@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 CLEAN_CLASS = "clean class"
 LAYER = "T"  # the last hidden layer, pooled: the paper's T
 XT, TY = "I(X;T)", "I(T;Yhat)"
+ESTIMATE = ["run_id", "estimator", "protocol", "settings"]
+AXES = ["dataset", "attack", "poison_ratio", "ratio_of", "target_class", "architecture", "sigma", "seed"]
 
 
 def mi_rows(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
@@ -28,3 +31,13 @@ def subset_roles(rows: pd.DataFrame) -> pd.Series:
     for role in ("backdoor", "clean", "sample"):
         roles[rows["subset"] == target + "_" + role] = role
     return roles
+
+
+def mean_table(values: np.ndarray, where: tuple, shape: tuple[int, ...]) -> np.ndarray:
+    """Estimates laid out; those that share a place are averaged, NaN left out."""
+    total, count = np.zeros(shape), np.zeros(shape)
+    known = np.isfinite(values)
+    np.add.at(total, where, np.where(known, values, 0))
+    np.add.at(count, where, known)
+    with np.errstate(invalid="ignore"):
+        return total / count

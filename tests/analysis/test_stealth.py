@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from synthetic_results import insert, mi_row, open_database, random_mi, run_row
 
+from analysis.phases import phase_epochs
+from analysis.scores import _chosen
 from analysis.stealth import stealth_scores
 from analysis.trajectories import TY, XT, mi_rows, subset_roles
 
@@ -53,19 +55,44 @@ def test_the_hand_worked_table(normalise, s_xt):
     )
 
 
+FIVE_EPOCHS = {
+    1: {"3": 0.0, "3_backdoor": 0.0, "3_clean": 0.0, "1": 2.0, "2": 2.0},
+    5: {"3": 4.0, "3_backdoor": 2.0, "3_clean": 4.0, "1": 4.0, "2": 4.0},
+    10: {"3": 3.0, "3_backdoor": 3.0, "3_clean": 3.0, "1": 3.0, "2": 3.0},
+    20: {"3": 2.0, "3_backdoor": 0.0, "3_clean": 2.0, "1": 2.0, "2": 2.0},
+    40: {"3": 2.0, "3_backdoor": 0.0, "3_clean": 2.0, "1": 1.0, "2": 1.0},
+}
+
+
 def test_all_subsets_and_four_phases_by_hand():
-    xt = {
-        1: {"3": 0.0, "3_backdoor": 0.0, "3_clean": 0.0, "1": 2.0, "2": 2.0},
-        5: {"3": 4.0, "3_backdoor": 2.0, "3_clean": 4.0, "1": 4.0, "2": 4.0},
-        10: {"3": 3.0, "3_backdoor": 3.0, "3_clean": 3.0, "1": 3.0, "2": 3.0},
-        20: {"3": 2.0, "3_backdoor": 0.0, "3_clean": 2.0, "1": 2.0, "2": 2.0},
-        40: {"3": 2.0, "3_backdoor": 0.0, "3_clean": 2.0, "1": 1.0, "2": 1.0},
-    }
-    (row,) = stealth_scores(frame({XT: xt, TY: xt}, target=3)).to_dict("records")
+    (row,) = stealth_scores(frame({XT: FIVE_EPOCHS, TY: FIVE_EPOCHS}, target=3)).to_dict("records")
     # Peak at 5 (position 1 of 0..4), half-way to 4 rounded up is position 3: epoch 20; 10 is not used.
     assert row["epochs_used"] == "1,5,20,40"
     # Over the range 0..4: epoch 1: .5 .5 .5; 5: 0 .5 0; 20: 0 .5 0; 40: .25 .25 .25.
     assert row["score"] == pytest.approx((1.5 + 0.5 + 0.5 + 0.75) / 12)
+
+
+@pytest.mark.parametrize(
+    ("rule", "epochs", "score"),
+    [
+        ("first", "1", 1.5 / 3),
+        ("peak", "5", 0.5 / 3),
+        ("last", "40", 0.75 / 3),
+        ("first-peak-last", "1,5,40", (1.5 + 0.5 + 0.75) / 9),
+    ],
+)
+def test_the_other_rules_for_epochs_by_hand(rule, epochs, score):
+    rows = frame({XT: FIVE_EPOCHS, TY: FIVE_EPOCHS}, target=3)
+    (row,) = stealth_scores(rows, epochs=rule).to_dict("records")
+    assert row["epochs_used"] == epochs and row["score"] == pytest.approx(score)
+
+
+@pytest.mark.parametrize("snapshots", range(1, 8))
+def test_the_epochs_of_many_curves_at_once_are_those_of_each(snapshots):
+    curves = np.random.default_rng(snapshots).integers(0, 4, (40, snapshots)) / 10 + 0.1  # many ties
+    epochs = list(range(10, 10 + snapshots))
+    for curve, mask in zip(curves, _chosen(curves, epochs, "phases"), strict=True):
+        assert set(np.array(epochs)[mask]) == set(phase_epochs(pd.Series(curve, index=epochs)).values())
 
 
 def test_clean_classes_can_be_chosen_and_never_hold_the_target():
@@ -112,6 +139,14 @@ def test_an_epoch_without_snapshot_is_missing():
             frame({XT: HAND, TY: HAND}), normalise=normalise, epochs=[1, 7], subsets=("clean",)
         )
         assert scores["reason"].str.endswith("estimates missing").all()
+
+
+def test_a_run_without_one_of_the_quantities_is_missing_it_and_a_protocol_without_it_is_left_out():
+    half = frame({XT: HAND})
+    assert stealth_scores(half, subsets=("clean",)).empty
+    both = pd.concat([half, frame({XT: HAND, TY: HAND}).assign(run_id="r2")])
+    reasons = stealth_scores(both, subsets=("clean",))["reason"]
+    assert reasons.iloc[0] == "6 of 12 estimates missing" and pd.isna(reasons.iloc[1])
 
 
 def test_no_rows_give_no_scores():
