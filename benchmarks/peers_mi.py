@@ -7,6 +7,9 @@ estimate a process of its own. Times are CPU seconds of the estimate alone, with
 memory is the process's peak, libraries included. Trained critics have two hidden layers of 128, everything else is each
 package's default (benchmark-mi: learning rate 1e-3, as its 0.1 is for layers of 16 and 8; ibray's infonce/paper: 30
 epochs at 1e-3 instead of 350 at 3e-4).
+
+torch-mist scores its critic on the very samples it was trained on where no others are given, so its values are
+in-sample ones. It keeps its best critic in a file of a fixed name: two runs of it at a time break each other.
 """
 
 from __future__ import annotations
