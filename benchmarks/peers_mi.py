@@ -4,9 +4,13 @@
 
 Each package gets a virtual environment of its own under DIR (made on the first run, kept for the next) and every
 estimate a process of its own. Times are CPU seconds of the estimate alone, without imports, with JAX's compiling;
-memory is the process's peak, libraries included. Trained critics have two hidden layers of 128, everything else is each
-package's default (benchmark-mi: learning rate 1e-3, as its 0.1 is for layers of 16 and 8; ibray's infonce/paper: 30
-epochs at 1e-3 instead of 350 at 3e-4).
+memory is the process's peak, libraries included. Everything is at each package's
+defaults, but that torch-mist's critics have two hidden layers of 128 as ibray's do (benchmark-mi keeps its 16 and 8:
+with 128 and 128 none of its critics was done in 60 s), and that ibray's infonce/paper gets 30 epochs at 1e-3 instead
+of 350 at 3e-4.
+
+torch-mist scores its critic on the very samples it was trained on where no others are given, so its values are
+in-sample ones. It keeps its best critic in a file of a fixed name: two runs of it at a time break each other.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import bmi  # noqa: E402
 import numpy as np  # noqa: E402
 
 x, y = np.load(sys.argv[1]), np.load(sys.argv[2])
-neural = {"verbose": False, "seed": 0, "hidden_layers": (128, 128), "learning_rate": 1e-3}
+neural = {"verbose": False, "seed": 0}
 estimators = {
     "ksg": lambda: bmi.estimators.KSGEnsembleFirstEstimator(neighborhoods=(3,)),
     "cca": lambda: bmi.estimators.CCAMutualInformationEstimator(),

@@ -29,6 +29,7 @@ class Plan:
     probes: tuple[Problem, ...]
     """For `null`, `rescaling` and `subsample`; the first only for estimators with training."""
     n: int
+    trained_n: int
     seeds: int
     trained_seeds: int
     covered: tuple[Problem, ...]
@@ -81,6 +82,7 @@ def full_plan() -> Plan:
         trained=_names(*trained),
         probes=(probe, problems.gaussian(10, 2.0), networks[1]),
         n=5000,
+        trained_n=5000,
         seeds=3,
         trained_seeds=1,
         covered=(probe, problems.gaussian(10, 2.0), problems.network(2.0), problems.network(4.0)),
@@ -106,6 +108,7 @@ def quick_plan() -> Plan:
         trained=_names(paper, grid[2], labels[0]),
         probes=(probe,),
         n=2000,
+        trained_n=600,
         seeds=2,
         trained_seeds=1,
         covered=(probe,),
@@ -120,20 +123,21 @@ def run(plan: Plan, contenders: Sequence[Contender], report: Callable[[str], Non
     fano_problem, chain = problems.classifier(), problems.chain()
     for contender in contenders:
         seeds = range(plan.trained_seeds if contender.trained else plan.seeds)
+        n = plan.trained_n if contender.trained else plan.n
         for problem in plan.problems_of(contender):
             report(f"{contender.name}: truth of {problem.name}")
-            measured = [checks.measure(problem, contender, plan.n, seed) for seed in seeds]
+            measured = [checks.measure(problem, contender, n, seed) for seed in seeds]
             yield from checks.truth(measured)
             yield from checks.bracket(measured)
         probes = plan.probes[:1] if contender.trained else plan.probes
         for problem in filter(contender.accepts, probes):
-            yield from _without_truth(problem, contender, plan.n, report)
+            yield from _without_truth(problem, contender, n, report)
         if contender.accepts(fano_problem):
             report(f"{contender.name}: Fano")
-            yield from checks.fano(fano_problem, contender, plan.n, 0)
+            yield from checks.fano(fano_problem, contender, n, 0)
         if all(map(contender.accepts, chain)):
             report(f"{contender.name}: data processing")
-            yield from checks.data_processing(chain, contender, plan.n, 0)
+            yield from checks.data_processing(chain, contender, n, 0)
         if contender.trained:  # 50 trainings
             continue
         for problem in filter(contender.accepts, plan.covered):
