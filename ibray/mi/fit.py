@@ -15,7 +15,7 @@ from ibray.mi.components import reduced
 from ibray.mi.gaussian_start import RIDGES, SHRINKS, CanonicalStart
 from ibray.mi.interface import EstimationError
 from ibray.mi.objectives import InfoNCE, own_and_marginal
-from ibray.mi.prepare import standardised
+from ibray.mi.prepare import normal_scores
 from ibray.mi.samples import PairedSamples
 from ibray.mi.separable import SeparableCritic
 from ibray.seeds import generator
@@ -93,14 +93,14 @@ class Part:
 
 
 def as_seen(samples: PairedSamples, train: Part, seed: tuple[int, ...]) -> PairedSamples:
-    """The samples standardised by the training part, and as principal components of it where features are many."""
+    """The samples as normal scores in the training part, and as principal components of it where features are many."""
 
     def seen(values: Tensor, name: str) -> Tensor:
         draws = list(train.draws) if values.shape[1] > 1 else [0]
         # All draws at once would be a copy of the samples; more rows than these change nothing.
         reference = values[train.images][:, draws[: max(1, START_ROWS // len(train.images))]]
-        values = standardised(values, reference)
-        reference = standardised(reference, reference).flatten(0, 1)
+        values = normal_scores(values, reference)
+        reference = normal_scores(reference, reference).flatten(0, 1)
         return reduced(values, reference, generator(*seed, "components", name))
 
     return PairedSamples(seen(samples.x, "x"), seen(samples.y, "y"))

@@ -142,7 +142,7 @@ def transformed(kind: str, dims: int, nats: float) -> Problem:
 
     what = {"half-cube": "sign(v) |v|^1.5, long tails", "asinh": "asinh(v), short tails"}[kind]
     description = f"gaussian {dims}d with every feature v replaced by {what}"
-    return Problem(name, description, BMI, nats, dims, draw, long_tails=kind == "half-cube")
+    return Problem(name, description, BMI, nats, dims, draw)
 
 
 def swiss_roll(nats: float) -> Problem:

@@ -14,6 +14,7 @@ from ibray.mi.fit import CriticSettings, Part, as_seen, fit
 from ibray.mi.gaussian_start import CanonicalStart
 from ibray.mi.held_out import score
 from ibray.mi.objectives import CLIP, EMA_RATE, MINE, NWJ, SMILE, InfoNCE, own_and_marginal
+from ibray.mi.prepare import normal_scores
 from ibray.mi.samples import paired
 from ibray.mi.separable import SeparableCritic
 
@@ -391,3 +392,21 @@ def test_training_returns_the_best_critic_of_those_kept_back():
     critic, curve = fit(InfoNCE(), seen, train, kept, None, options, (0,))
     value = float(score(InfoNCE(), critic, seen, kept, 1 / 200).mean())
     assert value >= max(curve) - 0.05 and value > 0.7
+
+
+def test_a_monotone_map_of_a_feature_changes_nothing():
+    """Ranks are all a critic sees of a feature, so long tails are none to it."""
+    x, y = gaussian_pairs(400, 2, 1.0)
+    plain, mapped = (estimate_mi(v, w, "infonce", protocol="population", max_epochs=3).raw for v, w in
+                     [(x, y), (x.pow(3), y.sinh())])  # fmt: skip
+    assert mapped == pytest.approx(plain, abs=1e-4)
+
+
+def test_normal_scores_by_hand():
+    reference = torch.tensor([[1.0, 7.0], [2.0, 7.0], [2.0, 7.0], [5.0, 7.0]]).unsqueeze(0)
+    values = torch.tensor([[2.0, 7.0], [0.0, 7.0], [9.0, 8.0]]).unsqueeze(0)
+    scores = normal_scores(values, reference)
+    normal = torch.distributions.Normal(0.0, 1.0)
+    expected = [(1 + 3 + 1) / 10, (0 + 0 + 1) / 10, (4 + 4 + 1) / 10]  # below + not above + 1, over 2 (R + 1)
+    assert scores[0, :, 0] == pytest.approx(normal.icdf(torch.tensor(expected)), abs=1e-6)
+    assert scores[0, :, 1].tolist() == [0.0, 0.0, 0.0]  # the feature does not vary
