@@ -17,20 +17,10 @@ from analysis.figures import Figure
 from analysis.labels import configuration_labels, duration, number, pretty_json, slug
 from analysis.page import write_page
 from analysis.summary import STATUSES, summary
+from analysis.table import Table, cell, plain_table
 from analysis.triggers import EXAMPLE_IMAGES, TRIGGER, Trigger, distinct_triggers, gallery
 
 FAILURES_SHOWN = 50
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows ready to read; `data` is what the CSV holds, `sql` what gave it."""
-
-    name: str
-    header: list[str]
-    rows: list[list[str]]
-    data: pd.DataFrame
-    sql: str
 
 
 @dataclass(frozen=True)
@@ -85,9 +75,7 @@ def _export(report: Path, figures: list[Figure], tables: list[Table]) -> None:
     for figure in figures:
         written.update(figure.export(report / "figures", report / "tables"))
     for table in tables:
-        path = report / "tables" / f"{table.name}.csv"
-        table.data.to_csv(path, index=False)
-        written.add(path)
+        written.add(table.export(report / "tables"))
     for pattern in ("figures/*.svg", "figures/*.png", "tables/*.csv"):
         for path in set(report.glob(pattern)) - written:
             path.unlink()
@@ -117,15 +105,15 @@ def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
         "summary": summary(counts, results, scores),
         "missing": _missing(counts, scores, estimates, configurations, triggers.values()),
         "results": _results_table(results),
-        "scores": _plain_table("stealth-per-run", scores, queries.STEALTH),
+        "scores": plain_table("stealth-per-run", scores, queries.STEALTH),
         "overview": overview,
         "triggers": list(triggers.values()),
-        "visibility": _plain_table("triggers", visibility, queries.TRIGGERS),
+        "visibility": plain_table("triggers", visibility, queries.TRIGGERS),
         "sections": sections,
         "sweeps": [_sweep(row) for _, row in sweeps.iterrows()],
         "seeds": seeds if isinstance(seeds, str) else "-",
         "stages": _stages_table(rows(queries.STAGES)),
-        "failures": _plain_table("failures", rows(queries.FAILURES), queries.FAILURES),
+        "failures": plain_table("failures", rows(queries.FAILURES), queries.FAILURES),
         "failures_shown": FAILURES_SHOWN,
         "examples_sql": examples_sql,
         "sources": {"Configurations": queries.CONFIGURATIONS, "Sweeps": queries.SWEEPS},
@@ -236,22 +224,11 @@ def _stages_table(stages: pd.DataFrame) -> Table:
         [
             row["stage"], str(row["done"]), str(row["failed"]), str(row["open"]), duration(row["seconds"]),
             duration(row["mean_seconds"]), number(row["peak_memory_mb"], digits=0),
-            _cell(row["devices"]), _cell(row["hosts"]),
+            cell(row["devices"]), cell(row["hosts"]),
         ]
         for _, row in stages.iterrows()
     ]  # fmt: skip
     return Table("stages", header, body, stages, queries.STAGES)
-
-
-def _plain_table(name: str, data: pd.DataFrame, sql: str) -> Table:
-    body = [[_cell(value) for value in row] for row in data.itertuples(index=False)]
-    return Table(name, list(data.columns), body, data, sql)
-
-
-def _cell(value: object) -> str:
-    if pd.isna(value):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _sweep(row: pd.Series) -> dict:

@@ -182,13 +182,23 @@ def sql(
 @app.command()
 def report(
     directory: Directory,
+    other: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Compare with this sweep instead.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Rebuild it while a sweep runs; the page reloads.")] = False,
     seconds: Annotated[int, typer.Option("--every", min=1, help="With --watch: seconds between two builds.")] = 30,
 ) -> None:
     """Build the report: one HTML file that opens without a network; SVG, PNG and CSV beside it.
 
+    With two directories, a page that compares the two sweeps.
+
     Example: ibray report results/quickstart
     """
+    if other:
+        if watch:
+            raise UserError("--watch is for the report of one sweep")
+        from analysis.compare import build_comparison
+
+        print(build_comparison(directory, other))
+        return
     from analysis.report import build_report
 
     if watch:

@@ -52,8 +52,8 @@ def population(make: type[InfoNCE], x: object, y: object, *, seed: int = 0, **se
 
     `lower_bound` is one in expectation (infonce, nwj; not mine, smile), and below 0 it is reported as 0, with the value
     itself in `raw`. `curve` is the mean over folds, where a fold that ended sooner keeps its last value;
-    `critic_epochs` counts those of all folds. Memory: a copy of the samples, as normal scores. EstimationError for samples
-    without an estimate, also where x or y is constant or a fold or what it leaves is too small.
+    `critic_epochs` counts those of all folds. Memory: a copy of the samples, as normal scores. EstimationError for
+    samples without an estimate, also where x or y is constant or a fold or what it leaves is too small.
     """
     started = time.perf_counter()
     options = PopulationSettings(**settings)
