@@ -41,17 +41,22 @@ drawing.then(async () => {
 
 
 def browse(page: Path, scratch: Path, width: int = 1280) -> tuple[dict[str, str], list[str]]:
-    """Data attributes of <body> once all charts are drawn, and the console's complaints."""
+    """Data attributes of <body> once all charts are drawn and the probe has run, and the console's complaints."""
     probed = scratch / "probed.html"
     before, after = page.read_text(encoding="utf-8").rsplit("</body>", 1)  # the viewer's code holds others
     probed.write_text(before + PROBE + after, encoding="utf-8")
+    return browse_plainly(probed, scratch, width)
+
+
+def browse_plainly(page: Path, scratch: Path, width: int = 1280) -> tuple[dict[str, str], list[str]]:
+    """Data attributes of <body> once all charts are drawn, and the console's complaints."""
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
         f"--user-data-dir={scratch / 'profile'}",
         "--enable-logging=stderr", "--v=0",
         f"--window-size={width},900",
-        "--virtual-time-budget=20000", "--dump-dom", probed.as_uri(),
+        "--virtual-time-budget=20000", "--dump-dom", page.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
     body = re.search(r"<body([^>]*)>", done.stdout).group(1)
