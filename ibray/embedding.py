@@ -20,9 +20,7 @@ FEWEST_ON_A_MAP = 4  # t-SNE wants a perplexity of at least 1, and that is a thi
 class Metric:
     """One number about the backdoor images in T; value is None where there are too few images, n is their number."""
 
-    metric: Literal[
-        "silhouette", "subclusters", "unclustered", "distance", "spread", "class_distance"
-    ]
+    metric: Literal["silhouette", "subclusters", "unclustered", "distance", "spread", "class_distance"]
     value: float | None
     n: int
 
@@ -84,7 +82,6 @@ def backdoor_metrics(
         Metric("distance", _distance(backdoor, target, unit), n),
         Metric("spread", spread / unit if spread is not None and unit else None, n),
         of_classes,
-    ]
 
 
 def _spread(t: np.ndarray) -> float | None:
