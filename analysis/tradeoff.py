@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import duckdb
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import rankdata
 
+from analysis.intervals import Effect, resampled
 from analysis.settings import ratio_level
 
 METRICS = ["lpips", "psnr", "ssim", "asr", "test_acc"]
@@ -98,15 +99,50 @@ def rank_correlation(x: pd.Series, y: pd.Series, method: str, *, draws: int = DR
     for name, values in ((getattr(x, "name", None) or "one side", a), (getattr(y, "name", None) or "one side", b)):
         if np.ptp(values) == 0:
             return nothing | {"reason": f"{name} is the same at every point"}
-    correlate = {"spearman": spearmanr, "kendall": kendalltau}[method]  # kendalltau is tau-b
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for chosen in rng.integers(0, len(a), (draws, len(a))):
-        if np.ptp(a[chosen]) > 0 and np.ptp(b[chosen]) > 0:
-            drawn.append(correlate(a[chosen], b[chosen]).statistic)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    value = float(correlate(a, b).statistic)
-    return nothing | {"correlation": value, "ci_low": float(low), "ci_high": float(high), "reason": None}
+    correlate = {"spearman": _spearman, "kendall": _kendall}[method]
+    chosen = np.random.default_rng(seed).integers(0, len(a), (draws, len(a)))
+    low, high = np.nanquantile(correlate(a[chosen], b[chosen]), [0.025, 0.975])
+    (value,) = correlate(a[None], b[None])
+    return nothing | {"correlation": float(value), "ci_low": float(low), "ci_high": float(high), "reason": None}
+
+
+def resampled_spearman(pairs: Sequence[np.ndarray], names: Sequence[str], seeds: int) -> Effect:
+    """Spearman's correlation over all points of curves, with a bootstrap over what the curves belong to.
+
+    pairs: (2, points) each, both sides of a curve. names: of its owner; owners are drawn with all their curves. seeds:
+    behind each point. NaN below 3 points or where a side is constant.
+    """
+    owners = sorted(set(names))
+    curves = [
+        np.concatenate([curve for curve, name in zip(pairs, names, strict=True) if name == owner], axis=1)
+        for owner in owners
+    ]
+
+    def correlation(chosen: Sequence[int]) -> float:
+        points = np.concatenate([curves[i] for i in chosen], axis=1)
+        return float(_spearman(*points[:, None])[0]) if points.shape[1] >= FEWEST else np.nan
+
+    value, rng = correlation(range(len(owners))), np.random.default_rng(0)
+    # Of a single owner every resample is the same: there is no interval.
+    drawn = rng.integers(0, len(owners), (DRAWS, len(owners))) if len(owners) > 1 else []
+    return resampled(value, np.array([correlation(chosen) for chosen in drawn]), seeds, "rank correlation")
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of the ranks, row by row of (draws, n); NaN where a side is constant."""
+    a, b = (each - each.mean(1, keepdims=True) for each in (rankdata(a, axis=1), rankdata(b, axis=1)))
+    return _ratio((a * b).sum(1), np.sqrt((a**2).sum(1) * (b**2).sum(1)))
+
+
+def _kendall(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Tau-b row by row: concordant less discordant pairs over the geometric mean of the pairs not tied in each."""
+    first, second = np.triu_indices(a.shape[1], 1)
+    a, b = (np.sign(each[:, first] - each[:, second]) for each in (a, b))
+    return _ratio((a * b).sum(1), np.sqrt(np.abs(a).sum(1) * np.abs(b).sum(1)))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
 
 
 def _main() -> None:
