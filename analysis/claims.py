@@ -34,6 +34,7 @@ COLUMNS = [
     "claim", "source", "statement", "estimator", "protocol", "settings", "setting", "verdict", "effect", "ci_low",
     "ci_high", "unit", "condition", "seeds", "conditions", "saturated", "predicate", "rows", "reason",
 ]  # fmt: skip
+TEXT = ["estimator", "protocol", "settings", "setting", "unit", "condition", "reason"]  # None where there is none
 
 
 @dataclass(frozen=True)
@@ -572,8 +573,10 @@ def claims(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     Only finished runs count. Where several configurations of one attack fit, the one with most seeds is taken.
     """
     evidence = Evidence(connection)
-    rows = [row for claim in CLAIMS for row in _rows(claim, evidence)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    rows = pd.DataFrame([row for claim in CLAIMS for row in _rows(claim, evidence)], columns=COLUMNS)
+    for column in TEXT:  # a column of text would turn None into NaN
+        rows[column] = rows[column].astype(object).where(rows[column].notna(), None)
+    return rows
 
 
 def _rows(claim: Claim, evidence: Evidence) -> Iterator[dict]:
@@ -665,7 +668,7 @@ def _judge(claim: Claim, group: Group) -> dict:
         "seeds": seeds,
         "conditions": len(conditions),
         "saturated": saturated,
-        "rows": "; ".join(group.looked_at) or "none",
+        "rows": group.rows(),
         "reason": "; ".join(reasons) or None,
     }
 

@@ -11,6 +11,7 @@ import duckdb
 import pandas as pd
 
 from analysis.bounds import SATURATED_NATS, SATURATED_SHARE
+from analysis.db import has_table
 from analysis.intervals import Effect, Measure, largest, mean, over_seeds, smallest
 from analysis.settings import HIGH, VARIANT, family, ratio_level, training_epochs
 from analysis.trajectories import LAYER, TY, XT
@@ -214,6 +215,19 @@ class Group:
         used = sum(len(run.used) for run in runs)
         return sum(len(run.used & run.saturated) for run in runs) / used if used else math.nan
 
+    def rows(self) -> str:
+        """In words, the runs and estimates that were looked at."""
+        if not self.looked_at:
+            return "none"
+        used = {key for runs in self.looked_at.values() for run in runs for key in run.used}
+        words = list(self.looked_at)
+        for quantity in sorted({quantity for quantity, _, _ in used}):
+            epochs = sorted({epoch for of, epoch, _ in used if of == quantity})
+            subsets = sorted({subset for of, _, subset in used if of == quantity})
+            which = f"subsets {', '.join(subsets)}, epochs {', '.join(map(str, epochs))}"
+            words.append(f"{quantity} of layer {LAYER}, {which}")
+        return "; ".join(words)
+
     def forget(self) -> None:
         """Start to note anew what is looked at."""
         for _, runs in self.cells:
@@ -233,7 +247,7 @@ class Evidence:
         for axes in self._axes.values():
             axes["per_class"] = None if pd.isna(axes["per_class"]) else int(axes["per_class"])  # NaN equals nothing
             axes["epochs"] = training_epochs(axes["cell"])
-        self._clusters = _by_run(connection, CLUSTERS) if _has_table(connection, "clusters") else {}
+        self._clusters = _by_run(connection, CLUSTERS) if has_table(connection, "clusters") else {}
         self._visibility = _by_run(connection, VISIBILITY)
         self._runs: dict[tuple, dict[str, Run]] = defaultdict(dict)
         for row in connection.execute(ESTIMATES).df().itertuples():
@@ -290,8 +304,3 @@ def _by_run(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, list]:
         found[row.run_id].append(row)
     return found
 
-
-def _has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Databases of earlier versions lack younger tables."""
-    sql = "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND NOT internal"
-    return connection.execute(sql, [name]).fetchone()[0] > 0
