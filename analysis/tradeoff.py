@@ -37,7 +37,8 @@ JOIN (SELECT configuration, any_value(attack_params) AS attack_params FROM confi
 LEFT JOIN (FROM triggers WHERE images = 'test') g
     ON g.dataset = t.dataset AND g.attack = t.attack AND g.attack_params = c.attack_params
 WHERE t.attack <> 'none'
-ORDER BY ALL"""
+ORDER BY t.dataset, t.architecture, t.sigma, t.attack, t.poison_ratio, t.estimator, t.protocol, t.settings,
+    t.configuration"""
 
 
 def tradeoff(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:

@@ -126,8 +126,14 @@ def test_nothing_shows_more_than_its_images_and_negatives_can(con):
 
 @pytest.mark.parametrize(
     ("nats", "upper", "passed", "margin"),
-    [(3.0, 4.0, True, 1.0), (3.5, 4.0, True, 0.5), (1.0, 4.0, False, -1.0), (4.5, 4.0, False, -0.5)]
-    + [(9.0, None, True, 7.0), (1.5, None, False, -0.5)],
+    [
+        (3.0, 4.0, True, 1.0),
+        (3.5, 4.0, True, 0.5),
+        (1.0, 4.0, False, -1.0),
+        (4.5, 4.0, False, -0.5),
+        (9.0, None, True, 7.0),
+        (1.5, None, False, -0.5),
+    ],
 )
 def test_a_critics_value_lies_between_the_proven_bounds(con, nats, upper, passed, margin):
     put(con, XT, nats, "1")

@@ -87,8 +87,8 @@ def test_every_group_has_a_row_per_metric_and_method(plausible):
                     [*new.values(), f"blend-{seed}"],
                 )
                 con.execute(
-                    "INSERT INTO estimates BY NAME SELECT * REPLACE (? AS run_id, nats + ? * (subset = '0_backdoor')::INT "
-                    "AS nats) FROM estimates WHERE run_id = ?",
+                    "INSERT INTO estimates BY NAME SELECT * REPLACE (? AS run_id, "
+                    "nats + ? * (subset = '0_backdoor')::INT AS nats) FROM estimates WHERE run_id = ?",
                     [new["run_id"], i / 2, f"blend-{seed}"],
                 )
                 rows = [("psnr", 20.0 + i), ("ssim", 0.9 + i / 100)]
