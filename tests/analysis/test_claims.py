@@ -282,8 +282,9 @@ def test_less_noise_has_to_be_higher_everywhere(con):
 
 
 def strange(shift: float) -> dict:
-    """Backdoor images `shift` below, and one clean class far above the others: the score grows with the shift."""
-    return backdoor(xt=[3 - shift] * 3, ty=[2 - shift] * 3) | {"3": {XT: [6, 6, 6], TY: [6, 6, 6]}}
+    """Backdoor images `shift` below clean classes, of which two fix the range: the score grows with the shift."""
+    ends = {"1": {XT: [0, 0, 0], TY: [-1, -1, -1]}, "2": {XT: [6, 6, 6], TY: [5, 5, 5]}}
+    return backdoor(xt=[3 - shift] * 3, ty=[2 - shift] * 3) | ends
 
 
 @pytest.mark.parametrize(
@@ -318,14 +319,8 @@ def test_scores_are_compared_over_ratios_and_datasets(con, shift, expected):
 @pytest.mark.parametrize(("sign", "expected"), [(1, SUPPORTED), (-1, CONTRADICTED)])
 def test_visible_triggers_that_hide_in_the_network(con, sign, expected):
     """sign 1: the better a trigger looks, the higher its score, so stealth to the eye is none in the network."""
-    for attack in SIX:
-        fill(con, attack, curves=strange(-0.5))
-    # Scores come from the view; make them apart by attack, then rank the visibility by them.
     for i, attack in enumerate(SIX):
-        con.execute(
-            "UPDATE estimates SET nats = nats + ? WHERE subset = '0_backdoor' AND run_id LIKE ?",
-            [2.0 + i, attack + "-%"],
-        )
+        fill(con, attack, curves=strange(i / 2))
     ranked = con.execute("SELECT attack FROM stealth GROUP BY ALL ORDER BY avg(score)").fetchall()
     for place, (attack,) in enumerate(ranked):
         for (run_id,) in con.execute("SELECT run_id FROM runs WHERE attack = ?", [attack]).fetchall():
