@@ -82,6 +82,7 @@ def backdoor_metrics(
         Metric("distance", _distance(backdoor, target, unit), n),
         Metric("spread", spread / unit if spread is not None and unit else None, n),
         of_classes,
+    ]
 
 
 def _spread(t: np.ndarray) -> float | None:
