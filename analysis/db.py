@@ -58,6 +58,12 @@ def read(
             yield connection
 
 
+def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether a table is there: databases of earlier versions lack the younger ones."""
+    sql = "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND NOT internal"
+    return connection.execute(sql, [name]).fetchone()[0] > 0
+
+
 def _write_ahead_log(database: Path) -> Path:
     return database.with_name(database.name + ".wal")
 

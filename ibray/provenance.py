@@ -13,7 +13,9 @@ import torch
 
 import ibray
 
-PACKAGES = ("torch", "torchvision", "ray", "duckdb", "numpy", "scikit-learn", "pandas", "altair", "safetensors")
+PACKAGES = (
+    "torch", "torchvision", "ray", "duckdb", "numpy", "scikit-learn", "opentsne", "pandas", "altair", "safetensors",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:

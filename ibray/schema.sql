@@ -181,14 +181,24 @@ CREATE TABLE IF NOT EXISTS perceptual (
     n       INTEGER NOT NULL               -- images that the mean is over: for psnr those that changed
 );
 
+-- T of some snapshots (one noise draw) as a map, for people to look at: distances on it mean little.
 CREATE TABLE IF NOT EXISTS embeddings (
     run_id VARCHAR NOT NULL,
     epoch  INTEGER NOT NULL,
-    image  INTEGER NOT NULL,
-    subset VARCHAR NOT NULL,
+    image  INTEGER NOT NULL,               -- index in the training set
+    subset VARCHAR NOT NULL,               -- '0_backdoor', '0_clean', '1', ...: an image is in one of them
     method VARCHAR NOT NULL,               -- tsne, ...
     x      DOUBLE NOT NULL,
     y      DOUBLE NOT NULL
+);
+
+-- How the backdoor images lie to the target class in T itself (ibray/embedding.py), on the images of the map.
+CREATE TABLE IF NOT EXISTS clusters (
+    run_id VARCHAR NOT NULL,
+    epoch  INTEGER NOT NULL,
+    metric VARCHAR NOT NULL,               -- silhouette, subclusters, unclustered, distance, spread, class_distance
+    value  DOUBLE,                         -- NULL where there are too few images
+    n      INTEGER NOT NULL                -- images the metric is about
 );
 
 -- Columns that databases of earlier versions lack.

@@ -29,7 +29,7 @@ from ibray.errors import UserError
 from ibray.models import MODELS, resolve_params
 from ibray.spec_errors import explain
 from ibray.spec_mi import Mi
-from ibray.spec_settings import Perceptual, StageResources, Training
+from ibray.spec_settings import Embed, Perceptual, StageResources, Training
 from ibray.spec_types import (
     Axis,
     Count,
@@ -165,6 +165,7 @@ class SweepSpec(Strict):
     training: Training = Training()
     mi: Mi = Mi()
     perceptual: Perceptual = Perceptual()
+    embed: Embed | None = None
     resources: StageResources = StageResources()
     retries: Natural = Field(1, description="how often a failed trial is tried again before its cell is given up")
     _source: str = PrivateAttr("sweep")
@@ -182,6 +183,16 @@ class SweepSpec(Strict):
                 raise ValueError(
                     f"overrides.{position}.training.epochs: {rule.training.epochs} is before the first of "
                     f"training.snapshots ({first}): nothing would be left to estimate"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _embedded_snapshots_exist(self) -> SweepSpec:
+        for epoch in (self.embed and self.embed.epochs) or []:
+            if epoch not in self.training.snapshots:
+                raise ValueError(
+                    f"embed.epochs: {epoch} is no snapshot; training.snapshots are "
+                    f"{', '.join(map(str, sorted(set(self.training.snapshots))))}"
                 )
         return self
 
@@ -235,6 +246,15 @@ class SweepSpec(Strict):
     def snapshots(self, cell: Cell) -> list[int]:
         """The epochs of this cell whose weights are kept, in order."""
         return sorted({epoch for epoch in self.training.snapshots if epoch <= cell.training.epochs})
+
+    def embedded_snapshots(self, cell: Cell) -> list[int]:
+        """The epochs of this cell whose T is mapped, in order; none when the sweep has no `embed`."""
+        if self.embed is None:
+            return []
+        there = self.snapshots(cell)
+        if self.embed.epochs is None:
+            return sorted({there[0], there[len(there) // 2], there[-1]})
+        return [epoch for epoch in there if epoch in self.embed.epochs]
 
     def resolved(self) -> dict[str, Any]:
         """The whole spec as JSON, every default written out: what `sweep.yaml` and the database keep."""

@@ -1,8 +1,8 @@
-"""Keys `training`, `perceptual` and `resources` of a sweep file."""
+"""Keys `training`, `perceptual`, `embed` and `resources` of a sweep file."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -46,6 +46,22 @@ class Perceptual(Strict):
     lpips_weights: str | None = Field(
         None, description="an .npz with AlexNet's and LPIPS's weights; torchvision's cache when absent, or no LPIPS"
     )
+
+
+class Embed(Strict):
+    """Maps of T, and how backdoor images lie to the target class in it; made only when this key is there."""
+
+    epochs: list[Count] | None = Field(
+        None, min_length=1, description="snapshots to map; the first, the middle and the last one when absent"
+    )
+    max_images: Annotated[int, Field(ge=10, strict=True)] = Field(
+        2000, description="images of a map, equal shares of the target class's backdoor and clean images and of the "
+        "clean classes that `mi.clean_classes` names"
+    )  # fmt: skip
+    perplexity: Annotated[float, Field(ge=1, strict=True)] = Field(
+        30.0, description="of t-SNE; lowered to a third of the images where there are few"
+    )
+    method: Literal["tsne"] = Field("tsne", description="how the map is made")
 
 
 class Resources(Strict):

@@ -43,6 +43,8 @@ KEYS = {
     "tau_half": ("run_id", "epoch", "settings", "subset", "layer"),
     "examples": ("run_id",),
     "perceptual": ("run_id",),
+    "embeddings": ("run_id", "epoch"),
+    "clusters": ("run_id", "epoch"),
 }
 
 # A run is what its stages are: failed if one failed, done if all are, running from the first that starts.

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ibray.cell import Cell
+from ibray.errors import UserError
 from ibray.registry import Registry
-from ibray.stages import mi, perceptual, surrogate, train
+from ibray.stages import embed, mi, perceptual, surrogate, train
 from ibray.stages.base import Stage, Task
 
 if TYPE_CHECKING:
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
 STAGES: Registry[Stage] = Registry(
     "stage",
-    {"surrogate": surrogate.STAGE, "train": train.STAGE, "mi": mi.STAGE, "perceptual": perceptual.STAGE},
+    {
+        "surrogate": surrogate.STAGE,
+        "train": train.STAGE,
+        "mi": mi.STAGE,
+        "perceptual": perceptual.STAGE,
+        "embed": embed.STAGE,
+    },
 )
 
 
@@ -25,7 +32,7 @@ def plan_tasks(spec: SweepSpec, cells: Iterable[Cell], only: Iterable[str] = ())
     only: names of stages, to plan these and what they need.
 
     Raises:
-        UserError: `only` names a stage that does not exist.
+        UserError: `only` names a stage that does not exist, or none that has work in this sweep.
     """
     options = {name: stage.options(spec) for name, stage in STAGES.items()}
     planned: dict[tuple[str, str], list[Task]] = {}
@@ -38,6 +45,8 @@ def plan_tasks(spec: SweepSpec, cells: Iterable[Cell], only: Iterable[str] = ())
             units = stage.units(spec, subject)
             planned[subject.run_id, name] = [Task(subject, name, unit, settings, options[name]) for unit in units]
     chosen = _with_needs(planned, only) if only else planned
+    if not any(planned[which] for which in chosen):
+        raise UserError(f"--stage {', '.join(only)}: nothing in this sweep asks for it")
     return [task for which, tasks in planned.items() if which in chosen for task in tasks]
 
 

@@ -16,6 +16,8 @@ KEYS = {
     "tau_half": "run_id, epoch, subset, layer, settings",
     "examples": "run_id, image, kind",
     "perceptual": "run_id, images, metric",
+    "embeddings": "run_id, epoch, image, method",
+    "clusters": "run_id, epoch, metric",
 }
 
 
