@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 CLEAN_CLASS = "clean class"
@@ -28,3 +29,28 @@ def subset_roles(rows: pd.DataFrame) -> pd.Series:
     for role in ("backdoor", "clean", "sample"):
         roles[rows["subset"] == target + "_" + role] = role
     return roles
+
+
+def against_certified(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every estimate that is not certified beside the certified lower bound of the same run, epoch and subset.
+
+    Args:
+        rows: rows of the view `trajectories` under several protocols, `certified` among them.
+
+    Returns:
+        The rows of other protocols that have a partner, with `certified` (nats: the highest of its lower bounds),
+        `certified_upper` (nats, NaN where unknown) and `gap` (nats): the estimate less `certified`. A gap below 0 lies
+        under what is proven.
+    """
+    keys = ["run_id", "epoch", "subset", "quantity", "layer"]
+    proven = rows["protocol"] == "certified"
+    bounds = rows[proven].groupby(keys, as_index=False).agg(
+        certified=("lower_bound", "max"), certified_upper=("upper_bound", "min")
+    )
+    pairs = rows[~proven].merge(bounds, on=keys)
+    pairs = pairs.assign(**{
+        name: pd.to_numeric(pairs[name], errors="coerce").astype(float)
+        for name in ("nats", "certified", "certified_upper")
+    })
+    pairs["gap"] = pairs["nats"] - pairs["certified"]
+    return pairs[np.isfinite(pairs["gap"])]

@@ -3,6 +3,8 @@ those for light and dark."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 import pandas as pd
 
@@ -42,6 +44,17 @@ def band(points: pd.DataFrame, x: alt.X, y: alt.Y, colour: alt.Color, faded: alt
     opacity = faded.then(alt.value(0.18)).otherwise(alt.value(0.02))
     area = alt.Chart(known).mark_area().encode(x=x, y=y, y2="high:Q", color=colour, opacity=opacity)
     return [area] if len(known) else []
+
+
+def grid(panels: Sequence[alt.TopLevelMixin], title: str, note: Sequence[str], columns: int, **shared: str):
+    """Panels side by side in rows of at most `columns`, which a narrow page makes fewer; `note` is the subtitle.
+
+    Args:
+        shared: scales by channel, such as color="shared".
+    """
+    header = alt.Title(title, subtitle=list(note))
+    columns = min(columns, len(panels))
+    return styled(alt.concat(*panels, columns=columns, spacing=24, title=header).resolve_scale(**shared))
 
 
 def epoch_scale(epochs: pd.Series) -> alt.Scale:
