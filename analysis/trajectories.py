@@ -41,3 +41,28 @@ def mean_table(values: np.ndarray, where: tuple, shape: tuple[int, ...]) -> np.n
     np.add.at(count, where, known)
     with np.errstate(invalid="ignore"):
         return total / count
+
+
+def against_certified(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every estimate that is not certified beside the certified lower bound of the same run, epoch and subset.
+
+    Args:
+        rows: rows of the view `trajectories` under several protocols, `certified` among them.
+
+    Returns:
+        The rows of other protocols that have a partner, with `certified` (nats: the highest of its lower bounds),
+        `certified_upper` (nats, NaN where unknown) and `gap` (nats): the estimate less `certified`. A gap below 0 lies
+        under what is proven.
+    """
+    keys = ["run_id", "epoch", "subset", "quantity", "layer"]
+    proven = rows["protocol"] == "certified"
+    bounds = rows[proven].groupby(keys, as_index=False).agg(
+        certified=("lower_bound", "max"), certified_upper=("upper_bound", "min")
+    )
+    pairs = rows[~proven].merge(bounds, on=keys)
+    pairs = pairs.assign(**{
+        name: pd.to_numeric(pairs[name], errors="coerce").astype(float)
+        for name in ("nats", "certified", "certified_upper")
+    })
+    pairs["gap"] = pairs["nats"] - pairs["certified"]
+    return pairs[np.isfinite(pairs["gap"])]

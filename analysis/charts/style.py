@@ -3,6 +3,8 @@ those for light and dark."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 import pandas as pd
 
@@ -12,6 +14,16 @@ from analysis.labels import attack_label, setting_label
 ROLE_COLOURS = {"all": "#009E73", "backdoor": "#D55E00", "clean": "#3B8FD4", "sample": "#CC79A7"}
 CLEAN_CLASS_GREYS = ("#6f6f6f", "#9a9a9a", "#b9b9b9")
 CLEAN_CLASS_DASHES = ([6, 2], [2, 2], [8, 2, 2, 2])
+# Of attacks, layers and quantities: in the same palette, but not next to roles.
+ATTACK_COLOURS = {
+    "none": "#8a8a8a", "badnets": "#0072B2", "blend": "#E69F00", "wanet": "#009E73", "lc": "#CC79A7",
+    "adap_blend": "#D55E00", "ftrojan": "#56B4E9",
+}  # fmt: skip
+OTHER_ATTACK_COLOURS = ("#7B61C9", "#A6761D", "#B5BD00")
+LAYER_COLOURS = ("#8a8a8a", "#56B4E9", "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
+QUANTITY_COLOURS = {"I(X;T)": "#7B61C9", "I(T;Ŷ)": "#E69F00"}
+QUANTITY_DASHES = {"I(X;T)": [1, 0], "I(T;Ŷ)": [6, 3]}
+STATUS_COLOURS = {"done": "#009E73", "running": "#3B8FD4", "queued": "#9a9a9a", "failed": "#D55E00"}
 BASELINE_COLOUR = "#8a8a8a"
 BAR_COLOUR, DOT_COLOUR, INTERVAL_COLOUR = "#3B8FD4", "#E69F00", "#D55E00"
 FONT = "Helvetica Neue, Arial, sans-serif"
@@ -36,12 +48,31 @@ def setting_title(rows: pd.DataFrame) -> str:
     return f"{attack_label(first)} · {setting_label(first)}"
 
 
+def attack_colours(attacks: pd.Series) -> dict[str, str]:
+    """A colour for each attack: its own in every figure, one of a few for attacks of others."""
+    names = [name for name in ATTACK_COLOURS if (attacks == name).any()]
+    others = sorted(set(attacks) - set(names))
+    colours = {name: ATTACK_COLOURS[name] for name in names}
+    return colours | {name: OTHER_ATTACK_COLOURS[i % 3] for i, name in enumerate(others)}
+
+
 def band(points: pd.DataFrame, x: alt.X, y: alt.Y, colour: alt.Color, faded: alt.When) -> list[alt.Chart]:
     """The area from `low` to `high`; no layer where no point has both, as Vega warns of empty ones."""
     known = points.dropna(subset=["low", "high"])
     opacity = faded.then(alt.value(0.18)).otherwise(alt.value(0.02))
     area = alt.Chart(known).mark_area().encode(x=x, y=y, y2="high:Q", color=colour, opacity=opacity)
     return [area] if len(known) else []
+
+
+def grid(panels: Sequence[alt.TopLevelMixin], title: str, note: Sequence[str], columns: int, **shared: str):
+    """Panels side by side in rows of at most `columns`, which a narrow page makes fewer; `note` is the subtitle.
+
+    Args:
+        shared: scales by channel, such as color="shared".
+    """
+    header = alt.Title(title, subtitle=list(note))
+    columns = min(columns, len(panels))
+    return styled(alt.concat(*panels, columns=columns, spacing=24, title=header).resolve_scale(**shared))
 
 
 def epoch_scale(epochs: pd.Series) -> alt.Scale:
