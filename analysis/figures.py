@@ -38,12 +38,13 @@ class Figure:
         return " ".join(title.get("subtitle", [])) if isinstance(title, dict) else ""
 
     def export(self, figures: Path, tables: Path) -> list[Path]:
-        """Write NAME.svg and NAME.png into `figures`, NAME.csv into `tables`; the paths written."""
+        """Write NAME.svg, .png and .pdf into `figures`, NAME.csv into `tables`; the paths written."""
         svg = vl_convert.vegalite_to_svg(self.spec, vl_version=VEGA_LITE)
-        paths = [figures / f"{self.name}.svg", figures / f"{self.name}.png", tables / f"{self.name}.csv"]
+        paths = [*(figures / f"{self.name}.{kind}" for kind in ("svg", "png", "pdf")), tables / f"{self.name}.csv"]
         paths[0].write_text(svg, encoding="utf-8")
         paths[1].write_bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
-        self.rows.to_csv(paths[2], index=False)
+        paths[2].write_bytes(vl_convert.svg_to_pdf(svg))
+        self.rows.to_csv(paths[3], index=False)
         return paths
 
 

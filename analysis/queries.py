@@ -26,6 +26,8 @@ SELECT
     string_agg(DISTINCT device, ', ') AS devices, string_agg(DISTINCT host, ', ') AS hosts
 FROM stages GROUP BY stage ORDER BY min(started) NULLS LAST, stage"""
 
+UNITS = "SELECT stage, status, seconds, started FROM stages"
+
 SEEDS = "SELECT string_agg(DISTINCT seed, ', ' ORDER BY seed) AS seeds FROM runs"
 
 SWEEPS = "SELECT * FROM sweeps ORDER BY started"
@@ -60,9 +62,9 @@ GROUP BY ALL ORDER BY ALL"""
 
 
 def trajectories_of(configuration: str, estimator: str, protocol: str, settings: str) -> str:
-    """The points of one Fig. 3: every finished estimate of a configuration under one estimator's settings."""
+    """The points of one Fig. 3: every finished estimate of a configuration under one estimate, all layers."""
     return (
-        f"SELECT * FROM trajectories\nWHERE configuration = {_text(configuration)} AND layer = 'T'"
+        f"SELECT * FROM trajectories\nWHERE configuration = {_text(configuration)}"
         f" AND isfinite(nats)\n    AND estimator = {_text(estimator)} AND protocol = {_text(protocol)}"
         f" AND settings = {_text(settings)}\nORDER BY quantity, seed, subset, epoch"
     )
@@ -70,12 +72,38 @@ def trajectories_of(configuration: str, estimator: str, protocol: str, settings:
 
 def epochs_of(configuration: str) -> str:
     """The learning curves of a configuration's runs."""
+    return _of(configuration, "epochs", "e.epoch")
+
+
+def _of(configuration: str, table: str, order: str) -> str:
+    """Rows of a table about runs beside the axes of the run."""
     return (
         "SELECT\n    r.seed, r.dataset, r.attack, r.poison_ratio, r.ratio_of, r.target_class,"
-        " r.architecture, r.sigma, e.*\nFROM epochs e\nJOIN runs r USING (run_id)\n"
+        f" r.architecture, r.sigma, e.*\nFROM {table} e\nJOIN runs r USING (run_id)\n"
         "JOIN run_configurations USING (run_id)\n"
-        f"WHERE configuration = {_text(configuration)}\nORDER BY r.seed, e.epoch"
+        f"WHERE configuration = {_text(configuration)}\nORDER BY r.seed, {order}"
     )
+
+
+def class_losses_of(configuration: str) -> str:
+    """The training loss of every class and of the backdoor images."""
+    return _of(configuration, "class_losses", "e.epoch, e.subset")
+
+
+def tau_half_of(configuration: str) -> str:
+    """The summaries of the noise ladders of T."""
+    return _of(configuration, "(FROM tau_half WHERE layer = 'T')", "e.epoch, e.subset")
+
+
+def noise_ladder_of(configuration: str) -> str:
+    """The noise ladders of T."""
+    return _of(configuration, "(FROM noise_ladder WHERE layer = 'T')", "e.epoch, e.subset, e.tau")
+
+
+def embeddings_of(configuration: str) -> str:
+    """The maps of the configuration's first seed that has any."""
+    first = "QUALIFY r.seed = min(r.seed) OVER ()"
+    return _of(configuration, "embeddings", "e.epoch, e.image").replace("\nORDER BY", f"\n{first}\nORDER BY")
 
 
 def trigger_examples(images: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,30 +12,20 @@ import duckdb
 import pandas as pd
 
 from analysis import charts, db, queries
+from analysis.configuration import configuration_part
 from analysis.figures import Figure
-from analysis.labels import configuration_labels, duration, number, pretty_json, slug
+from analysis.findings import findings
+from analysis.labels import configuration_labels, duration, number, pretty_json
 from analysis.page import write_page
 from analysis.summary import STATUSES, summary
 from analysis.table import Table, cell, plain_table
+from analysis.trajectories import mi_rows
 from analysis.triggers import EXAMPLE_IMAGES, TRIGGER, Trigger, distinct_triggers, gallery
 
 FAILURES_SHOWN = 50
-
-
-@dataclass(frozen=True)
-class Section:
-    """Everything about one configuration."""
-
-    anchor: str
-    title: str
-    status: str
-    trigger: Trigger | None
-    learning: list[Figure]
-    trajectories: list[Figure]
-
-    @property
-    def figures(self) -> list[Figure]:
-        return [*self.learning, *self.trajectories]
+ROWS_SHOWN = 40
+CONFIGURATIONS_DRAWN = 24
+"""Configurations with a section of their own: a page of hundreds would not open."""
 
 
 def build_report(directory: Path | str, *, reload_seconds: int | None = None) -> Path:
@@ -51,8 +40,14 @@ def build_report(directory: Path | str, *, reload_seconds: int | None = None) ->
     with db.read(directory) as connection:
         page = _collect(connection)
         ((name,),) = connection.execute("SELECT max_by(name, started) FROM sweeps").fetchall()
-    figures = [*page["overview"], *(figure for section in page["sections"] for figure in section.figures)]
+    figures = [
+        *page["overview"],
+        *(figure for part in page["parts"] for figure in part.figures),
+        *page["work"],
+        *(figure for section in page["configurations"] for figure in section.figures),
+    ]
     tables = [page["results"], page["scores"], page["visibility"], page["stages"], page["failures"]]
+    tables += [table for part in page["parts"] for table in part.tables]
     report = directory / "report"
     _export(report, figures, tables)
 
@@ -76,7 +71,7 @@ def _export(report: Path, figures: list[Figure], tables: list[Table]) -> None:
         written.update(figure.export(report / "figures", report / "tables"))
     for table in tables:
         written.add(table.export(report / "tables"))
-    for pattern in ("figures/*.svg", "figures/*.png", "tables/*.csv"):
+    for pattern in ("figures/*.svg", "figures/*.png", "figures/*.pdf", "tables/*.csv"):
         for path in set(report.glob(pattern)) - written:
             path.unlink()
 
@@ -98,7 +93,12 @@ def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
         overview.append(Figure("stealth", caption, charts.stealth_bars(scores), scores, queries.STEALTH))
     visibility, examples_sql = rows(queries.TRIGGERS), queries.trigger_examples(EXAMPLE_IMAGES)
     triggers = gallery(distinct_triggers(configurations), visibility, rows(examples_sql))
-    sections = [_section(row, estimates, triggers, rows) for _, row in configurations.iterrows()]
+    drawn = configurations.head(CONFIGURATIONS_DRAWN)
+    sections = [
+        configuration_part(row, estimates, triggers.get(tuple(row[TRIGGER])), rows) for _, row in drawn.iterrows()
+    ]
+    units = rows(queries.UNITS)
+    work = charts.sweep_overview(units)
     sweeps = rows(queries.SWEEPS)
     (seeds,) = rows(queries.SEEDS)["seeds"]
     return {
@@ -109,7 +109,11 @@ def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
         "overview": overview,
         "triggers": list(triggers.values()),
         "visibility": plain_table("triggers", visibility, queries.TRIGGERS),
-        "sections": sections,
+        "parts": findings(connection, mi_rows(connection)),
+        "rows_shown": ROWS_SHOWN,
+        "work": [Figure("work", "Units of work by stage, and their time", work, units, queries.UNITS)] if work else [],
+        "configurations": sections,
+        "left_out": len(configurations) - len(drawn),
         "sweeps": [_sweep(row) for _, row in sweeps.iterrows()],
         "seeds": seeds if isinstance(seeds, str) else "-",
         "stages": _stages_table(rows(queries.STAGES)),
@@ -150,34 +154,6 @@ def _missing(
     ):
         missing.append("No finished run without an attack, so scores have no baseline to be read against.")
     return missing
-
-
-def _section(configuration: pd.Series, estimates: pd.DataFrame, triggers: dict[tuple, Trigger], rows) -> Section:
-    key, label = configuration["configuration"], configuration["label"]
-    base = f"{slug(label)[:80]}-{key}"  # a file name has room for 255 bytes
-    learning, trajectories = [], []
-    epochs = rows(queries.epochs_of(key))
-    if len(epochs):
-        caption = "Accuracy and attack success over training"
-        chart = charts.learning_curves(epochs)
-        learning.append(Figure(f"learning-{base}", caption, chart, epochs, queries.epochs_of(key)))
-    for _, estimate in estimates[estimates["configuration"] == key].iterrows():
-        names = [estimate["estimator"], estimate["protocol"], estimate["settings"]]
-        sql = queries.trajectories_of(key, *names)
-        points = rows(sql)
-        caption = f"Mutual information over training: {names[0]}, {names[1]} protocol"
-        name = f"trajectories-{base}-{slug('-'.join(names[:2]))[:60]}-{slug(names[2])}"
-        trajectories.append(Figure(name, caption, charts.trajectories(points), points, sql))
-    counts = f"{configuration['done']} of {configuration['runs']} runs done"
-    failed = f", {configuration['failed']} failed" if configuration["failed"] else ""
-    return Section(
-        anchor=base,
-        title=label,
-        status=counts + failed,
-        trigger=triggers.get(tuple(configuration[TRIGGER])),
-        learning=learning,
-        trajectories=trajectories,
-    )
 
 
 def _results_table(results: pd.DataFrame) -> Table:

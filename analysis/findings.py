@@ -1,0 +1,289 @@
+"""The parts of the report that are about the whole sweep: Table I, claims, sensitivity, trade-off, bounds, ablations.
+
+Each function returns a `Part`, with what it lacks in words where there is nothing to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from analysis import charts
+from analysis.bounds import SQL as BOUNDS_SQL
+from analysis.bounds import bounds
+from analysis.bounds import summary as bounds_summary
+from analysis.claims import SUPPORTED, claims
+from analysis.figures import Figure
+from analysis.labels import count, number, setting_label, slug
+from analysis.sensitivity import OPTIONS, moves_by_option, sensitivity
+from analysis.stealth import stealth_intervals
+from analysis.table import Table, plain_table
+from analysis.table1 import table1, table1_agreement
+from analysis.tradeoff import SQL as TRADEOFF_SQL
+from analysis.tradeoff import rank_correlations, tradeoff
+
+MI_SQL = "SELECT * FROM trajectories"
+SETTING = ["dataset", "architecture", "sigma", "target_class"]
+ESTIMATE = ["estimator", "protocol", "settings"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One section of the report.
+
+    Attributes:
+        anchor, title: where it is, and its heading.
+        sentences: what it says, made of the numbers.
+        blocks: figures and tables, in order.
+        note: how to read it.
+    """
+
+    anchor: str
+    title: str
+    sentences: list[str] = field(default_factory=list)
+    blocks: list[Figure | Table] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [block for block in self.blocks if isinstance(block, Figure)]
+
+    @property
+    def tables(self) -> list[Table]:
+        return [block for block in self.blocks if isinstance(block, Table)]
+
+
+def findings(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> list[Part]:
+    """Every part, in the order of the page. mi: all rows of the view `trajectories`."""
+    intervals = stealth_intervals(mi)
+    return [
+        claims_part(connection),
+        table1_part(intervals),
+        sensitivity_part(mi),
+        tradeoff_part(connection, intervals),
+        bounds_part(connection, mi),
+        ablation_part(connection, mi),
+    ]
+
+
+def claims_part(connection: duckdb.DuckDBPyConnection) -> Part:
+    """Which of the paper's findings hold, under which estimate."""
+    rows = claims(connection)
+    sentences = []
+    for (estimator, protocol), verdicts in rows[rows["seeds"] > 0].groupby(["estimator", "protocol"])["verdict"]:
+        counts = verdicts.value_counts()
+        told = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (SUPPORTED, "contradicted", "undecided"))
+        sentences.append(f"Under {estimator} ({protocol}): {told}.")
+    untested = sorted(set(rows["claim"]) - set(rows.loc[rows["seeds"] > 0, "claim"]), key=lambda c: int(c[1:]))
+    if untested:
+        sentences.append(f"No runs here to test {', '.join(untested)}.")
+    header = ["claim", "what the paper found", "estimate", "verdict", "effect", "seeds", "on what, and what limits it"]
+    body = []
+    for _, row in rows[rows["seeds"] > 0].iterrows():
+        estimate = "-" if row["estimator"] is None else f"{row['estimator']}, {row['protocol']}"
+        interval = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
+        effect = "-" if pd.isna(row["effect"]) else f"{row['effect']:.3g}{interval} {row['unit'] or ''}".strip()
+        limits = "; ".join(filter(None, [row["setting"], row["condition"], row["reason"]]))
+        body.append([f"{row['claim']} ({row['source']})", row["statement"], estimate, row["verdict"], effect,
+                     str(row["seeds"]), limits])  # fmt: skip
+    note = (
+        "A finding is a list of conditions on numbers of the database. It is supported if the 95 % interval of every "
+        "one lies above 0, contradicted if one lies below, else undecided; the effect shown is that of the most "
+        "contrary condition. The predicates and the rows they used are in the CSV."
+    )
+    table = Table("claims", header, body, rows, "-- analysis/claims.py, from the views trajectories, stealth, triggers")
+    return Part("claims", "Which of the paper's findings hold here", sentences, [table] if body else [], note)
+
+
+def table1_part(intervals: pd.DataFrame) -> Part:
+    """Our scores beside the paper's Table I, and how far the rankings agree."""
+    table = table1(intervals)
+    both = table[table["score"].notna() & table["paper_score"].notna()]
+    if both.empty:
+        return Part("table1", "Table I", ["No attack, dataset and ratio of the paper's Table I has a score here."])
+    blocks: list[Figure | Table] = []
+    keys = [key for key in ("architecture", "sigma", "target_class", *ESTIMATE) if key in table]
+    for key, rows in table.groupby(keys, sort=True, dropna=False):
+        named = dict(zip(keys, key, strict=True))
+        if not (rows["score"].notna() & rows["paper_score"].notna()).any():
+            continue
+        told = f"{named['architecture']}, σ {named['sigma']:g}, {named['estimator']}, {named['protocol']}"
+        chart = charts.table1_heatmap(rows)
+        name = f"table1-{slug(told)}-{named['settings'][:8]}"
+        blocks.append(Figure(name, f"Table I, ours and the paper's: {told}", chart, rows, MI_SQL))
+    agreement = table1_agreement(table)
+    agreement = agreement[agreement["n"] > 0]
+    header = ["estimate", "dataset", "statistic", "value", "95 % interval", "rows", "why there is none"]
+    body = [
+        [f"{row['estimator']}, {row['protocol']}, {row['architecture']}, σ {row['sigma']:g}", row["dataset"],
+         row["statistic"], number(row["value"]), f"{number(row['low'])} to {number(row['high'])}", str(row["n"]),
+         row["reason"] or ""]
+        for _, row in agreement.iterrows()
+    ]  # fmt: skip
+    blocks.append(Table("table1-agreement", header, body, agreement, MI_SQL))
+    note = (
+        "The paper trains ResNet-18 on all images for 120 epochs; scores of smaller runs need not agree in height. "
+        "Rank agreement: 1 is the same order, 0 none. Its interval is over our scores' own intervals."
+    )
+    return Part("table1", "Table I", [f"{count(len(both), 'row')} of ours have one in the paper."], blocks, note)
+
+
+def sensitivity_part(mi: pd.DataFrame) -> Part:
+    """How far the ranking of attacks moves with the choices that the paper leaves open."""
+    rows = sensitivity(mi)
+    compared = rows[rows["tau"].notna()]
+    if compared.empty:
+        reasons = rows["reason"].dropna().unique() if len(rows) else []
+        why = f": {'; '.join(reasons[:3])}" if len(reasons) else ""
+        return Part("sensitivity", "How much the choices matter", [f"There is no ranking to compare{why}."])
+    moves = moves_by_option(rows)
+    share = float((compared["tau"] < 0.5).mean())
+    same = compared.merge(
+        rows.loc[rows["is_default"], [*SETTING, "stealthiest"]], on=SETTING, suffixes=("", "_default")
+    )
+    agree = same["stealthiest"] == same["stealthiest_default"]
+    sentences = [
+        f"{count(len(compared), 'combination')} of options: the median Kendall τ with the default ranking is "
+        f"{compared['tau'].median():.2f}, and {100 * share:.0f} % are below 0.5.",
+        f"The stealthiest attack is the default's in {100 * agree.mean():.0f} % of them.",
+    ]
+    blocks: list[Figure | Table] = []
+    for panel, here in compared.groupby(SETTING):
+        label = setting_label(dict(zip(SETTING, panel, strict=True)))
+        long = pd.concat(
+            [here.assign(option=f"{name}: " + here[name].astype(str), detail=_options_text(here)) for name in OPTIONS
+             if name != "settings" and here[name].nunique(dropna=False) > 1]
+            or [here.assign(option="as it is", detail=_options_text(here))]
+        )  # fmt: skip
+        medians = long.groupby("option", as_index=False)["tau"].agg(
+            tau="median", low=lambda tau: tau.quantile(0.1), high=lambda tau: tau.quantile(0.9)
+        )
+        chart = charts.sensitivity(medians)
+        caption = f"Rank agreement with the default, by option: {label} (dot: median, line: middle 80 %)"
+        blocks.append(Figure(f"sensitivity-{slug(label)}", caption, chart, here, MI_SQL))
+    blocks.append(plain_table("sensitivity-by-option", moves, MI_SQL))
+    note = (
+        "Every combination of normalisation, epochs, subsets, clean classes and estimate ranks the attacks anew. A "
+        "score whose ranking moves with a choice that nobody has argued for is not evidence."
+    )
+    return Part("sensitivity", "How much the choices matter", sentences, blocks, note)
+
+
+def _options_text(rows: pd.DataFrame) -> pd.Series:
+    shown = [name for name in OPTIONS if name != "settings"]
+    return rows[shown].astype(str).agg(", ".join, axis=1)
+
+
+def tradeoff_part(connection: duckdb.DuckDBPyConnection, intervals: pd.DataFrame) -> Part:
+    """Stealth in the network against stealth to the eye, attack success and accuracy."""
+    rows = tradeoff(connection)
+    rows = rows[rows["score"].notna()]
+    title = "Seen by the eye, seen in the network"
+    if rows.empty:
+        return Part("tradeoff", title, ["No attack has a score."])
+    ends = intervals[["configuration", *ESTIMATE, "score_low", "score_high"]]
+    rows = rows.merge(ends, on=["configuration", *ESTIMATE], how="left")
+    blocks: list[Figure | Table] = []
+    for key, here in rows.groupby([*SETTING, *ESTIMATE]):
+        named = dict(zip([*SETTING, *ESTIMATE], key, strict=True))
+        chart = charts.tradeoff_scatter(here)
+        if chart is not None:
+            told = f"{setting_label(named)} · {named['estimator']}, {named['protocol']}"
+            name = f"tradeoff-{slug(told)}-{named['settings'][:8]}"
+            blocks.append(Figure(name, f"Stealth score against visibility: {told}", chart, here, TRADEOFF_SQL))
+    correlations = rank_correlations(rows)
+    known = correlations[correlations["correlation"].notna()]
+    header = ["setting", "estimate", "metric", "method", "correlation", "95 % interval", "attacks"]
+    body = [
+        [f"{setting_label(row)} · {row['level']} ratio", f"{row['estimator']}, {row['protocol']}", row["metric"],
+         row["method"], number(row["correlation"]), f"{number(row['ci_low'])} to {number(row['ci_high'])}",
+         str(row["n"])]
+        for _, row in known.iterrows()
+    ]  # fmt: skip
+    sentences = []
+    if known.empty:
+        sentences.append("Fewer than three attacks share a setting, so there is no rank correlation.")
+    for _, row in known[(known["metric"] == "lpips") & (known["method"] == "spearman")].iterrows():
+        sure = row["ci_low"] > 0 or row["ci_high"] < 0
+        sentences.append(
+            f"{row['estimator']} ({row['protocol']}), {row['level']} ratio: Spearman's correlation of score and LPIPS "
+            f"is {row['correlation']:.2f}{'' if sure else ', with an interval that holds 0'}."
+        )
+    blocks += [Table("tradeoff-correlations", header, body, correlations, TRADEOFF_SQL)] if body else []
+    note = "A lower score is stealthier in the network; so is a lower LPIPS to the eye, or a higher PSNR or SSIM."
+    return Part("tradeoff", title, sentences, blocks, note)
+
+
+def bounds_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part:
+    """What must hold whatever the truth is, and how far the paper's estimates lie from what is proven."""
+    rows = bounds(connection)
+    title = "Against proven bounds"
+    if rows.empty:
+        return Part("bounds", title, ["No estimate is there to check."])
+    table = bounds_summary(rows)
+    failed = rows[rows["passed"] == False]  # noqa: E712 (three-valued)
+    sentences = [f"{count(len(rows), 'check')}, of which {len(failed)} failed."]
+    within = rows[(rows["check"] == "certified_interval") & rows["passed"].notna()]
+    for (estimator, protocol), here in within.groupby(["estimator", "protocol"]):
+        outside = int((here["passed"] == False).sum())  # noqa: E712
+        sentences.append(
+            f"{outside} of {len(here)} values of {estimator} ({protocol}) lie outside what is proven of the same "
+            "quantity."
+        )
+    blocks: list[Figure | Table] = []
+    for name, caption, draw in (
+        ("estimators", "Estimates beside the proven lower bound", charts.estimator_comparison),
+        ("gaps", "How far estimates lie from the proven lower bound, over epochs", charts.gap_over_epochs),
+    ):
+        chart = draw(mi)
+        if chart is not None:
+            blocks.append(Figure(name, caption, chart, mi[mi["layer"] == "T"], MI_SQL))
+    blocks.append(plain_table("bounds", table, BOUNDS_SQL))
+    if len(failed):
+        blocks.append(plain_table("bounds-failed", failed, BOUNDS_SQL))
+    note = (
+        "Each check compares two numbers, of which the first should not exceed the second by more than 1.96 standard "
+        "errors: entropies, Fano, data processing, ceilings (a value there says “at least this much”), and the "
+        "certified interval of the same run, epoch, subset and quantity. A failed ceiling is no error of the network "
+        "but the limit of an estimator."
+    )
+    return Part("bounds", title, sentences, blocks, note)
+
+
+def ablation_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part:
+    """Scores and information over sigma and over the poison ratio, where there are several."""
+    scores = connection.execute("SELECT * FROM stealth").df()
+    blocks: list[Figure | Table] = []
+    for axis, word in (("sigma", "noise"), ("poison_ratio", "poison ratio")):
+        for label, score_rows, mi_rows in _ablations(scores, mi, axis):
+            for kind, chart, data, sql in (
+                ("score", charts.ablation(score_rows, axis), score_rows, "SELECT * FROM stealth"),
+                ("mi", charts.ablation_mi(mi_rows, axis), mi_rows, MI_SQL),
+            ):
+                if chart is not None:
+                    what = "Stealth score" if kind == "score" else "Information at the last snapshot"
+                    name = f"ablation-{axis}-{kind}-{slug(label)}"
+                    blocks.append(Figure(name, f"{what} over the {word}: {label}", chart, data, sql))
+    sentences = [] if blocks else ["One sigma and one poison ratio per attack, so there is nothing to compare."]
+    return Part("ablations", "Noise and poison ratio", sentences, blocks)
+
+
+def _ablations(scores: pd.DataFrame, mi: pd.DataFrame, axis: str) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Per setting and estimate in which the axis has several values: its name, its scores, its estimates."""
+    fixed = ["dataset", "architecture", *(["sigma"] if axis == "poison_ratio" else []), *ESTIMATE]
+    poisoned = scores[scores["attack"] != "none"]
+    for key, rows in poisoned.groupby(fixed):
+        per_attack = rows.groupby("attack")[axis].nunique()
+        if per_attack.max() < 2:
+            continue
+        named = dict(zip(fixed, key, strict=True))
+        same = np.logical_and.reduce([scores[name] == value for name, value in named.items()])
+        mi_same = np.logical_and.reduce([mi[name] == value for name, value in named.items()])
+        told = [str(named["dataset"]), str(named["architecture"]), f"{named['estimator']}, {named['protocol']}"]
+        if axis == "poison_ratio":
+            told.insert(2, f"σ {named['sigma']:g}")
+        yield " · ".join(told), scores[same], mi[mi_same & (mi["layer"] == "T")]
