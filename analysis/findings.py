@@ -190,7 +190,7 @@ def tradeoff_part(connection: duckdb.DuckDBPyConnection, intervals: pd.DataFrame
     blocks: list[Figure | Table] = []
     for key, here in rows.groupby([*SETTING, *ESTIMATE]):
         named = dict(zip([*SETTING, *ESTIMATE], key, strict=True))
-        chart = charts.tradeoff_scatter(here)
+        chart = charts.tradeoff_scatter(here) if len(here) > 1 else None
         if chart is not None:
             told = f"{setting_label(named)} · {named['estimator']}, {named['protocol']}"
             name = f"tradeoff-{slug(told)}-{named['settings'][:8]}"
