@@ -64,8 +64,8 @@ def measure(quantity: str, critics: int, bf16: bool, steps: int, device: torch.d
         square = torch.randn(critics, HIDDEN, HIDDEN, dtype=kind, device=device)
         floor = seconds(lambda: (pairs @ square, pairs @ square, pairs.mT @ pairs), steps, device)
     print(
-        f"{quantity:10} {critics:3} critics, {'bf16' if bf16 else 'fp32'}: {1e6 * taken / critics:9.1f} us a critic and "
-        f"step, floor {1e6 * floor / critics:8.1f} us, {floor / taken:.0%} of it",
+        f"{quantity:10} {critics:3} critics, {'bf16' if bf16 else 'fp32'}: {1e6 * taken / critics:9.1f} us a critic "
+        f"and step, floor {1e6 * floor / critics:8.1f} us, {floor / taken:.0%} of it",
         flush=True,
     )
 
