@@ -201,20 +201,31 @@ CHECKS = {
     "certified_interval": CERTIFIED_INTERVAL,
 }
 
-SQL = f"""
-WITH {ESTIMATES}, {COUNTS}, {ENTROPIES}, checks AS ({" UNION ALL BY NAME ".join(f"({sql})" for sql in CHECKS.values())})
-SELECT
-    c.* EXCLUDE (allowance), coalesce(c.allowance, 0) AS allowance, c.high - c.low AS margin,
-    CASE WHEN c.high IS NULL OR c.low IS NULL THEN NULL ELSE c.high - c.low >= -coalesce(c.allowance, 0) - 1e-9 END
-        AS passed,
-    {AXES}
-FROM checks c
-JOIN runs r USING (run_id)
+ALL_CHECKS = " UNION ALL BY NAME ".join(f"({sql})" for sql in CHECKS.values())
+
+JUDGED = f"""
+WITH {ESTIMATES}, {COUNTS}, {ENTROPIES}, checks AS ({ALL_CHECKS}), judged AS (
+    SELECT
+        * EXCLUDE (allowance), coalesce(allowance, 0) AS allowance, high - low AS margin,
+        high - low >= -coalesce(allowance, 0) - 1e-9 AS passed
+    FROM checks
+)"""
+
+SQL = f"""{JUDGED}
+SELECT c.*, {AXES} FROM judged c JOIN runs r USING (run_id) WHERE NOT $only_failed OR NOT passed
 ORDER BY c."check", c.run_id, c.epoch, c.subset, c.estimator, c.protocol, c.settings, c.quantity, c.layer"""
 
+SUMMARY = f"""{JUDGED}
+SELECT
+    "check", estimator, protocol, count(*) FILTER (passed) AS passed, count(*) FILTER (NOT passed) AS failed,
+    count(*) FILTER (passed IS NULL) AS unknown, min(margin) AS worst_margin
+FROM judged SEMI JOIN runs USING (run_id) GROUP BY ALL ORDER BY ALL"""
 
-def bounds(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+
+def bounds(connection: duckdb.DuckDBPyConnection, *, only_failed: bool = False) -> pd.DataFrame:
     """One row per check, run, epoch, subset, estimate: what was compared, whether it held, with which margin.
+
+    only_failed: leave out what passed or cannot be decided; about three rows an estimate are many for a large sweep.
 
     Checks (all in nats):
         fano: on subset `whole`, Fano's bound of the labels trained on at the epoch's training error (measured while
@@ -234,20 +245,14 @@ def bounds(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
         are compared: a check fails only if the truth cannot satisfy it. `passed` is None where a bound that is
         needed is not known.
     """
-    rows = connection.execute(SQL).df()
+    rows = connection.execute(SQL, {"only_failed": only_failed}).df()
     rows["passed"] = rows["passed"].astype("boolean")
     return rows[COLUMNS]
 
 
-def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per check, estimator and protocol: how many passed, failed and were not decidable, and the worst margin."""
-    groups = rows.groupby(["check", "estimator", "protocol"], sort=True)
-    return groups.agg(
-        passed=("passed", lambda each: int((each == True).sum())),  # noqa: E712 (three-valued)
-        failed=("passed", lambda each: int((each == False).sum())),  # noqa: E712
-        unknown=("passed", lambda each: int(each.isna().sum())),
-        worst_margin=("margin", "min"),
-    ).reset_index()
+def bounds_summary(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """Per check, estimator and protocol: how many passed, failed and are `unknown`, and the worst margin in nats."""
+    return connection.execute(SUMMARY).df()
 
 
 def _main() -> None:
@@ -256,7 +261,7 @@ def _main() -> None:
     from analysis.db import read
 
     with read(sys.argv[1]) as connection:
-        print(summary(bounds(connection)).to_string(index=False))
+        print(bounds_summary(connection).to_string(index=False))
 
 
 if __name__ == "__main__":

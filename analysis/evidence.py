@@ -271,7 +271,7 @@ class Evidence:
         for run_id, run in sorted(runs.items(), key=lambda each: each[1].seed):
             axes = self._axes[run_id]
             variants[tuple(axes[name] for name in fields)][axes["configuration"]].append(run)
-        for key, configurations in sorted(variants.items(), key=str):
+        for key, configurations in sorted(variants.items(), key=lambda each: str(each[0])):
             cells = [(self._axes[found[0].run_id], found) for found in configurations.values()]
             yield Group(dict(zip(fields, key, strict=True)), estimate or (None, None, None), cells)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -112,8 +113,14 @@ def _less(values: Sequence[float], measures: Sequence[Measure], tail: float) -> 
     if not math.isfinite(centre):
         return centre
     if n > 1:
-        return centre - float(stats.t.ppf(tail, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return centre - float(stats.norm.ppf(tail)) * math.sqrt(measures[0].variance)
+        return centre - _quantile(tail, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return centre - _quantile(tail) * math.sqrt(measures[0].variance)
+
+
+@lru_cache
+def _quantile(probability: float, degrees: int | None = None) -> float:
+    """Of the normal distribution, or of Student's t."""
+    return float(stats.norm.ppf(probability) if degrees is None else stats.t.ppf(probability, degrees))
 
 
 def resampled(value: float, draws: np.ndarray, n: int, unit: str) -> Effect:

@@ -7,7 +7,8 @@ The paper's Fig. 10. Runs by itself:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import duckdb
 import numpy as np
@@ -119,14 +120,22 @@ def resampled_spearman(pairs: Sequence[np.ndarray], names: Sequence[str], seeds:
         for owner in owners
     ]
 
-    def correlation(chosen: Sequence[int]) -> float:
-        points = np.concatenate([curves[i] for i in chosen], axis=1)
-        return float(_spearman(*points[:, None])[0]) if points.shape[1] >= FEWEST else np.nan
+    def correlations(resamples: Iterable[Sequence[int]]) -> np.ndarray:
+        by_length: dict[int, list[np.ndarray]] = defaultdict(list)  # those of one length are ranked at once
+        for chosen in resamples:
+            points = np.concatenate([curves[i] for i in chosen], axis=1)
+            by_length[points.shape[1]].append(points)
+        found = [
+            _spearman(*np.stack(same, axis=1)) if length >= FEWEST else np.full(len(same), np.nan)
+            for length, same in by_length.items()
+        ]
+        return np.concatenate(found) if found else np.array([])
 
-    value, rng = correlation(range(len(owners))), np.random.default_rng(0)
+    (value,) = correlations([range(len(owners))])
     # Of a single owner every resample is the same: there is no interval.
-    drawn = rng.integers(0, len(owners), (DRAWS, len(owners))) if len(owners) > 1 else []
-    return resampled(value, np.array([correlation(chosen) for chosen in drawn]), seeds, "rank correlation")
+    alone = len(owners) < 2
+    drawn = [] if alone else np.random.default_rng(0).integers(0, len(owners), (DRAWS, len(owners)))
+    return resampled(float(value), correlations(drawn), seeds, "rank correlation")
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:

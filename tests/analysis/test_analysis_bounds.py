@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from synthetic_results import insert, mi_row, open_database, run_row
 
-from analysis.bounds import CHECKS, COLUMNS, bounds, summary
+from analysis.bounds import CHECKS, COLUMNS, bounds, bounds_summary
 
 XT, TY, XY = "I(X;T)", "I(T;Yhat)", "I(X;Yhat)"
 LAYERS = {XT: "T", TY: "T", XY: "output", "I(X;B)": "input", "I(B;Y)": "input", "I(B;Yhat)": "output"}
@@ -145,14 +145,16 @@ def test_a_critics_value_lies_between_the_proven_bounds(con, nats, upper, passed
 
 def test_all_columns_are_there_and_an_empty_database_has_no_rows(con):
     rows = bounds(con)
-    assert rows.columns.tolist() == COLUMNS and len(rows) == 0 and len(summary(rows)) == 0
+    assert rows.columns.tolist() == COLUMNS and len(rows) == 0 and len(bounds_summary(con)) == 0
     put(con, XY, 1.0)
     put(con, TY, 2.0, ceiling=2.1)
     rows = bounds(con)
     assert set(rows["check"]) <= set(CHECKS) and set(rows["attack"]) == {"badnets"}
-    table = summary(rows).set_index("check")
+    table = bounds_summary(con).set_index("check")
     assert table.loc["ceiling", "failed"] == 1 and table.loc["fano", "failed"] == 1 and table.loc["fano", "passed"] == 1
     assert table.loc["dpi_ty", "worst_margin"] == 1.0
+    failed = bounds(con, only_failed=True)
+    assert sorted(failed["check"]) == ["ceiling", "fano"] and not failed["passed"].any()
 
 
 def test_failed_estimates_are_left_out(con):
