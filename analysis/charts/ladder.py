@@ -69,7 +69,7 @@ def noise_ladder(rows: pd.DataFrame) -> alt.ConcatChart | None:
             dash=dash,
             below=[rule_at(ceiling, "y", BASELINE_COLOUR) for ceiling in ceilings],
         )
-        panels.append(chart.properties(width=260, height=220, title=f"epoch {epoch}"))
+        panels.append(chart.properties(width=250, height=220, title=f"epoch {epoch}"))
     note = [f"Certified lower bounds. {_band(rows, points)}", "Dashed: log n of the subsets. Z is Gaussian noise."]
     return grid(panels, setting_title(rows), note, 3, color="shared", strokeDash="shared")
 

@@ -15,6 +15,7 @@ WHOLE = "whole"  # the subset of all images, no part of the class-wise figures
 QUANTITY_TITLES = {XT: "I(X;T)", TY: "I(T;Ŷ)"}
 DRAWING_ORDER = ("other", CLEAN_CLASS, "sample", "clean", "all", "backdoor")  # the last lies on top
 FADED = 0.12
+BOUNDS_SHADE = 0.08  # bands of bounds are wide and lie over each other
 
 
 def number_column(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -151,6 +152,7 @@ def line_panel(
     tooltip: Sequence[alt.Tooltip],
     dash: alt.StrokeDash | None = None,
     detail: str | None = None,
+    shade: float = 0.18,
     below: Sequence[alt.Chart] = (),
 ) -> alt.LayerChart:
     """Lines with points over bands from `low` to `high`.
@@ -160,6 +162,7 @@ def line_panel(
         y: the column, the axis title and the scale.
         pick: as `legend_pick` gives it; `owner` where this panel is the one to hold it.
         detail: a column that keeps lines of one colour apart.
+        shade: opacity of the bands.
         below: layers to draw first.
     """
     param, picked, opacity = pick
@@ -168,7 +171,7 @@ def line_panel(
     base = alt.Chart(points).encode(x=x, y=vertical, color=colour, opacity=opacity)
     line = base.mark_line(strokeWidth=2)
     dots = base.mark_point(filled=True, size=36).encode(tooltip=list(tooltip))
-    areas = band(points, x, alt.Y("low:Q", title=title, scale=scale), colour, picked)
+    areas = band(points, x, alt.Y("low:Q", title=title, scale=scale), colour, picked, shade)
     layers = [*areas, line if dash is None else line.encode(strokeDash=dash)]
     layers.append(dots.add_params(param) if owner else dots)
     if detail is not None:

@@ -15,11 +15,12 @@ from analysis.charts.lines import (
     number_column,
     stroke_legend,
 )
-from analysis.charts.style import LAYER_COLOURS, grid, setting_title
+from analysis.charts.style import BASELINE_COLOUR, LAYER_COLOURS, grid, setting_title
 from analysis.trajectories import CLEAN_CLASS, TY, XT
 
-SIZE = 330
-LAYER_SIZE = 260
+SIZE = 380
+LAYER_SIZE = 240
+LEGEND_DOTS = {"symbolType": "circle", "symbolFillColor": BASELINE_COLOUR, "symbolStrokeColor": BASELINE_COLOUR}
 
 
 def information_plane(rows: pd.DataFrame) -> alt.ConcatChart | None:
@@ -53,7 +54,7 @@ def information_plane(rows: pd.DataFrame) -> alt.ConcatChart | None:
     sizes = alt.Size(
         "epoch:Q",
         scale=alt.Scale(type="symlog", range=[15, 160]),
-        legend=alt.Legend(title="epoch", orient="bottom", values=_some(points["epoch"]), symbolType="circle"),
+        legend=alt.Legend(title="epoch", orient="bottom", values=_some(points["epoch"]), **LEGEND_DOTS),
     )
     charts = []
     for part, title in zip(panels, titles, strict=True):

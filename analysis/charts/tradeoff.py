@@ -18,7 +18,7 @@ METRICS = {
     "test_acc": "test accuracy",
 }
 RATES = ("asr", "test_acc")
-WIDTH, HEIGHT = 260, 230
+WIDTH, HEIGHT = 250, 230
 LABEL_GAP = 13  # pixels between the lines of two labels
 
 
@@ -73,7 +73,7 @@ def _panel(points: pd.DataFrame, metric: str, top: float, colour: alt.Color, pic
     x_axis = {
         "title": METRICS[metric],
         "scale": alt.Scale(domain=[left - margin, right + margin], nice=False),
-        "axis": alt.Axis(format=".0%" if metric in RATES else "", tickCount=5),
+        "axis": alt.Axis(format=".1~%" if metric in RATES else "", tickCount=5),
     }
     x = alt.X("value:Q", **x_axis)
     title = "stealth score"
