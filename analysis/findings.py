@@ -14,8 +14,7 @@ import pandas as pd
 
 from analysis import charts
 from analysis.bounds import SQL as BOUNDS_SQL
-from analysis.bounds import bounds
-from analysis.bounds import summary as bounds_summary
+from analysis.bounds import bounds, bounds_summary
 from analysis.claims import SUPPORTED, claims
 from analysis.figures import Figure
 from analysis.labels import count, number, setting_label, slug
@@ -220,19 +219,17 @@ def tradeoff_part(connection: duckdb.DuckDBPyConnection, intervals: pd.DataFrame
 
 def bounds_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part:
     """What must hold whatever the truth is, and how far the paper's estimates lie from what is proven."""
-    rows = bounds(connection)
     title = "Against proven bounds"
-    if rows.empty:
+    table = bounds_summary(connection)
+    if table.empty:
         return Part("bounds", title, ["No estimate is there to check."])
-    table = bounds_summary(rows)
-    failed = rows[rows["passed"] == False]  # noqa: E712 (three-valued)
-    sentences = [f"{count(len(rows), 'check')}, of which {len(failed)} failed."]
-    within = rows[(rows["check"] == "certified_interval") & rows["passed"].notna()]
-    for (estimator, protocol), here in within.groupby(["estimator", "protocol"]):
-        outside = int((here["passed"] == False).sum())  # noqa: E712
+    failed = bounds(connection, only_failed=True)
+    checks = int(table[["passed", "failed", "unknown"]].to_numpy().sum())
+    sentences = [f"{count(checks, 'check')}, of which {len(failed)} failed."]
+    for _, row in table[table["check"] == "certified_interval"].iterrows():
         sentences.append(
-            f"{outside} of {len(here)} values of {estimator} ({protocol}) lie outside what is proven of the same "
-            "quantity."
+            f"{row['failed']} of {row['passed'] + row['failed']} values of {row['estimator']} ({row['protocol']}) lie "
+            "outside what is proven of the same quantity."
         )
     blocks: list[Figure | Table] = []
     for name, caption, draw in (

@@ -17,6 +17,7 @@ from analysis.charts.lines import (
     number_column,
     over_seeds,
     rule_at,
+    seeds_note,
     stroke_legend,
 )
 from analysis.charts.style import BASELINE_COLOUR, ROLE_COLOURS, attack_colours, grid
@@ -62,10 +63,18 @@ def ablation(scores: pd.DataFrame, axis: Axis) -> alt.ConcatChart | None:
         tooltip = band_tooltip(name, alt.Tooltip("label:N", title="attack"), _tip(axis), unit=title)
         scale = alt.Scale(domain=[bottom, top])
         chart = line_panel(
-            points, _x(points, axis), (name, title, scale), colour, pick, owner=not panels, tooltip=tooltip, below=below
+            points,
+            _x(points, axis),
+            (name, title, scale),
+            colour,
+            pick,
+            owner=not panels,
+            tooltip=tooltip,
+            detail="label",  # lines of one attack under several ratios have its colour
+            below=below,
         )
-        panels.append(_detailed(chart).properties(width=260, height=220))
-    note = [f"{_seeds_note(scores)} Lower is stealthier."]
+        panels.append(chart.properties(width=250, height=220))
+    note = [f"{seeds_note(scores)} Lower is stealthier."]
     note += ["Dashed rule: mean of models without an attack."] * bool(len(baseline))
     return grid(panels, f"Stealth score over the {AXIS_TITLES[axis]}", note, 3, color="shared")
 
@@ -110,7 +119,7 @@ def ablation_mi(rows: pd.DataFrame, axis: Axis) -> alt.ConcatChart | None:
         chart = line_panel(
             part, _x(points, axis), ("nats", title, scale), colour, pick, owner=not panels, tooltip=tooltip
         )
-        panels.append(chart.properties(width=260, height=200, title=label))
+        panels.append(chart.properties(width=250, height=200, title=label))
     first = rows.iloc[0]
     note = [f"Estimate: {first['estimator']}, {first['protocol']}. {band_note(each, points)}"]
     return grid(panels, f"I(X;T) at the last snapshot over the {AXIS_TITLES[axis]}", note, 3, color="shared")
@@ -136,15 +145,3 @@ def _x(points: pd.DataFrame, axis: Axis) -> alt.X:
 
 def _tip(axis: Axis) -> alt.Tooltip:
     return alt.Tooltip(f"{axis}:Q", title=AXIS_TITLES[axis], format="~%" if axis == "poison_ratio" else "")
-
-
-def _detailed(chart: alt.LayerChart) -> alt.LayerChart:
-    """Lines of one attack under several ratios have its colour and stay apart."""
-    layers = [layer if layer.mark.type == "rule" else layer.encode(detail="label:N") for layer in chart.layer]
-    chart.layer = layers
-    return chart
-
-
-def _seeds_note(scores: pd.DataFrame) -> str:
-    seeds = scores["seed"].nunique()
-    return f"Mean of {seeds} seeds; band: ± one standard deviation over seeds." if seeds > 1 else "One seed, no interval."

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.charts.lines import WHOLE, coloured, dot_legend, legend_pick, line_names, named_lines, number_column
 from analysis.charts.style import grid
 
-SIZE = 270
+SIZE = 250
 
 
 def tsne_panels(points: pd.DataFrame) -> alt.ConcatChart | None:

@@ -44,7 +44,7 @@ def estimator_comparison(rows: pd.DataFrame) -> alt.ConcatChart | None:
             panels.append(_panel(part, colour, pick, owner=not panels).properties(title=title))
     below = int((pairs["gap"] < 0).sum())
     note = [
-        "Line: both agree. Shaded: beyond the estimator's ceiling (above) and beyond log n of the largest subset (right).",
+        "Line: both agree. Shaded: beyond the estimator's ceiling (above), beyond log n of the largest subset (right).",
         f"{below} of {len(pairs)} estimates lie below the proven lower bound.",
     ]
     return grid(panels, "Estimates against the certified lower bound", note, 2, color="shared")

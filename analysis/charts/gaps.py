@@ -65,6 +65,8 @@ def gap_over_epochs(rows: pd.DataFrame) -> alt.ConcatChart | None:
         )
         panels.append(chart.properties(width=340, height=230, title=QUANTITY_TITLES[quantity]))
     several = runs["run_id"].nunique()
-    drawn = f"Mean of {several} runs; band: ± one standard deviation over runs." if several > 1 else "One run, no interval."
+    drawn = "One run, no interval."
+    if several > 1:
+        drawn = f"Mean of {several} runs; band: ± one standard deviation over runs."
     note = [f"{drawn} Above 0 the estimate claims more than is proven, below 0 less."]
     return grid(panels, "The paper's estimate less the certified lower bound", note, 2, color="shared")

@@ -16,6 +16,7 @@ from analysis.charts.lines import (
     number_column,
     over_seeds,
     rule_at,
+    seeds_note,
 )
 from analysis.charts.style import BASELINE_COLOUR, epoch_axis, epoch_scale, grid, setting_title, styled
 
@@ -68,8 +69,8 @@ def noise_ladder(rows: pd.DataFrame) -> alt.ConcatChart | None:
             dash=dash,
             below=[rule_at(ceiling, "y", BASELINE_COLOUR) for ceiling in ceilings],
         )
-        panels.append(chart.properties(width=260, height=220, title=f"epoch {epoch}"))
-    note = [f"Certified lower bounds. {_band(rows, points)}", "Dashed rules: log n of the subsets. Z is Gaussian noise."]
+        panels.append(chart.properties(width=250, height=220, title=f"epoch {epoch}"))
+    note = [f"Certified lower bounds. {_band(rows, points)}", "Dashed: log n of the subsets. Z is Gaussian noise."]
     return grid(panels, setting_title(rows), note, 3, color="shared", strokeDash="shared")
 
 
@@ -104,7 +105,6 @@ def tau_half(rows: pd.DataFrame) -> alt.LayerChart | None:
 
 
 def _band(rows: pd.DataFrame, points: pd.DataFrame) -> str:
-    seeds = rows["seed"].nunique()
-    if seeds > 1:
-        return f"Mean of {seeds} seeds; band: ± one standard deviation over seeds."
-    return "One seed; band: ± 1.96 standard errors." if points["low"].notna().any() else "One seed, no interval."
+    if points["low"].notna().any():
+        return seeds_note(rows, "One seed; band: ± 1.96 standard errors.")
+    return seeds_note(rows)

@@ -15,6 +15,7 @@ WHOLE = "whole"  # the subset of all images, no part of the class-wise figures
 QUANTITY_TITLES = {XT: "I(X;T)", TY: "I(T;Ŷ)"}
 DRAWING_ORDER = ("other", CLEAN_CLASS, "sample", "clean", "all", "backdoor")  # the last lies on top
 FADED = 0.12
+BOUNDS_SHADE = 0.08  # bands of bounds are wide and lie over each other
 
 
 def number_column(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -64,11 +65,15 @@ def band_note(rows: pd.DataFrame, points: pd.DataFrame) -> str:
     shown = f"Mean of {seeds} seeds" if seeds > 1 else "One seed"
     if has_bounds(rows):
         return f"{shown}; line: proven lower bound; band: from the proven lower to the proven upper bound."
-    if seeds > 1:
-        return f"{shown}; band: ± one standard deviation over seeds."
     if points["low"].notna().any():
-        return f"{shown}; band: the estimate's 95 % interval over images."
-    return f"{shown}, no interval."
+        return seeds_note(rows, "One seed; band: the estimate's 95 % interval over images.")
+    return seeds_note(rows)
+
+
+def seeds_note(rows: pd.DataFrame, single: str = "One seed, no interval.") -> str:
+    """What lines and bands are where only the spread over seeds is drawn; `single` is said of one seed."""
+    seeds = rows["seed"].nunique()
+    return f"Mean of {seeds} seeds; band: ± one standard deviation over seeds." if seeds > 1 else single
 
 
 def named_lines(points: pd.DataFrame) -> pd.DataFrame:
@@ -146,6 +151,8 @@ def line_panel(
     owner: bool,
     tooltip: Sequence[alt.Tooltip],
     dash: alt.StrokeDash | None = None,
+    detail: str | None = None,
+    shade: float = 0.18,
     below: Sequence[alt.Chart] = (),
 ) -> alt.LayerChart:
     """Lines with points over bands from `low` to `high`.
@@ -154,6 +161,8 @@ def line_panel(
         points: rows with what x, colour and tooltip name.
         y: the column, the axis title and the scale.
         pick: as `legend_pick` gives it; `owner` where this panel is the one to hold it.
+        detail: a column that keeps lines of one colour apart.
+        shade: opacity of the bands.
         below: layers to draw first.
     """
     param, picked, opacity = pick
@@ -162,10 +171,12 @@ def line_panel(
     base = alt.Chart(points).encode(x=x, y=vertical, color=colour, opacity=opacity)
     line = base.mark_line(strokeWidth=2)
     dots = base.mark_point(filled=True, size=36).encode(tooltip=list(tooltip))
-    areas = band(points, x, alt.Y("low:Q", title=title, scale=scale), colour, picked)
-    layers = [*below, *areas, line if dash is None else line.encode(strokeDash=dash)]
+    areas = band(points, x, alt.Y("low:Q", title=title, scale=scale), colour, picked, shade)
+    layers = [*areas, line if dash is None else line.encode(strokeDash=dash)]
     layers.append(dots.add_params(param) if owner else dots)
-    return alt.layer(*layers).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
+    if detail is not None:
+        layers = [layer.encode(detail=f"{detail}:N") for layer in layers]
+    return alt.layer(*below, *layers).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
 
 
 def band_tooltip(value: str, *first: alt.Tooltip, unit: str = "nats", digits: str = ".3f") -> list[alt.Tooltip]:

@@ -16,6 +16,7 @@ from analysis.charts.lines import (
     named_lines,
     number_column,
     over_seeds,
+    seeds_note,
 )
 from analysis.charts.style import PANEL_WIDTH, setting_title, styled
 
@@ -39,7 +40,8 @@ def class_losses(rows: pd.DataFrame) -> alt.LayerChart | None:
     if logarithmic:  # mean less sd may not be positive, and has no place on the axis then
         points["low"] = points["low"].clip(lower=float(positive.min()) / 2)
     colour, dash = line_scales(points)
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(format="d", tickMinStep=1, grid=False), scale=alt.Scale(nice=False))
+    axis = alt.Axis(format="d", tickMinStep=1, grid=False)
+    x = alt.X("epoch:Q", title="epoch", axis=axis, scale=alt.Scale(nice=False))
     scale = alt.Scale(type="log" if logarithmic else "linear", nice=False, domain=_domain(points, logarithmic))
     chart = line_panel(
         points,
@@ -51,9 +53,7 @@ def class_losses(rows: pd.DataFrame) -> alt.LayerChart | None:
         tooltip=band_tooltip("train_loss", *epoch_tooltip(), digits=".4g"),
         dash=dash,
     )
-    seeds = rows["seed"].nunique()
-    note = f"Mean of {seeds} seeds; band: ± one standard deviation over seeds." if seeds > 1 else "One seed, no interval."
-    title = alt.Title(setting_title(rows), subtitle=[f"{note} Label as trained on."])
+    title = alt.Title(setting_title(rows), subtitle=[f"{seeds_note(rows)} Label as trained on."])
     return styled(chart.properties(width=PANEL_WIDTH, title=title))
 
 

@@ -65,9 +65,8 @@ def sweep_overview(stages: pd.DataFrame) -> alt.ConcatChart | None:
         bar = base.mark_bar(height={"band": 0.7}, color=BAR_COLOUR).encode(x)
         text = base.mark_text(align="left", dx=4, fontSize=12).encode(x, text=alt.Text("time:Q", format=".3~g"))
         panels.append(alt.layer(bar, text).properties(**size))
-    open_units = int((~stages["status"].isin(["done", "failed"])).sum())
-    failed = int((stages["status"] == "failed").sum())
-    note = [f"{len(stages)} units of work: {int((stages['status'] == 'done').sum())} done, {failed} failed, {open_units} open."]
+    done, failed = (int((stages["status"] == status).sum()) for status in ("done", "failed"))
+    note = [f"{len(stages)} units of work: {done} done, {failed} failed, {len(stages) - done - failed} open."]
     return grid(panels, "What the sweep did", note, 2)
 
 

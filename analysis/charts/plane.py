@@ -15,11 +15,12 @@ from analysis.charts.lines import (
     number_column,
     stroke_legend,
 )
-from analysis.charts.style import LAYER_COLOURS, grid, setting_title
+from analysis.charts.style import BASELINE_COLOUR, LAYER_COLOURS, grid, setting_title
 from analysis.trajectories import CLEAN_CLASS, TY, XT
 
-SIZE = 330
-LAYER_SIZE = 260
+SIZE = 380
+LAYER_SIZE = 240
+LEGEND_DOTS = {"symbolType": "circle", "symbolFillColor": BASELINE_COLOUR, "symbolStrokeColor": BASELINE_COLOUR}
 
 
 def information_plane(rows: pd.DataFrame) -> alt.ConcatChart | None:
@@ -53,7 +54,7 @@ def information_plane(rows: pd.DataFrame) -> alt.ConcatChart | None:
     sizes = alt.Size(
         "epoch:Q",
         scale=alt.Scale(type="symlog", range=[15, 160]),
-        legend=alt.Legend(title="epoch", orient="bottom", values=_some(points["epoch"]), symbolType="circle"),
+        legend=alt.Legend(title="epoch", orient="bottom", values=_some(points["epoch"]), **LEGEND_DOTS),
     )
     charts = []
     for part, title in zip(panels, titles, strict=True):
@@ -87,8 +88,9 @@ def _both(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _plane(points, scales, colour, sizes, detail, pick, *, owner: bool) -> alt.LayerChart:
     param, picked, opacity = pick
-    x = alt.X("xt:Q", title=f"{QUANTITY_TITLES[XT]}, nats", scale=scales[0])
-    y = alt.Y("ty:Q", title=f"{QUANTITY_TITLES[TY]}, nats", scale=scales[1])
+    x_axis = {"title": f"{QUANTITY_TITLES[XT]}, nats", "scale": scales[0]}
+    y_axis = {"title": f"{QUANTITY_TITLES[TY]}, nats", "scale": scales[1]}
+    x, y = alt.X("xt:Q", **x_axis), alt.Y("ty:Q", **y_axis)
     base = alt.Chart(points).encode(x=x, y=y, color=colour, detail=detail, opacity=opacity)
     tooltip = [alt.Tooltip("line:N", title="subset"), "layer:N", "epoch:Q"]
     tooltip += [
@@ -99,11 +101,10 @@ def _plane(points, scales, colour, sizes, detail, pick, *, owner: bool) -> alt.L
     path = base.mark_line(strokeWidth=1.6).encode(order="epoch:Q")
     dots = base.mark_point(filled=True).encode(size=sizes, tooltip=tooltip)
     known = points.dropna(subset=["xt_sd", "ty_sd"])
-    cross = alt.Chart(known).encode(
-        color=colour, opacity=picked.then(alt.value(0.45)).otherwise(alt.value(0.04))
-    )
-    horizontal = cross.mark_rule(strokeWidth=1.2).encode(alt.X("xt_low:Q", title=x.title, scale=scales[0]), y, x2="xt_high:Q")
-    vertical = cross.mark_rule(strokeWidth=1.2).encode(x, alt.Y("ty_low:Q", title=y.title, scale=scales[1]), y2="ty_high:Q")
+    faint = picked.then(alt.value(0.45)).otherwise(alt.value(0.04))
+    cross = alt.Chart(known).mark_rule(strokeWidth=1.2).encode(color=colour, opacity=faint)
+    horizontal = cross.encode(alt.X("xt_low:Q", **x_axis), y, x2="xt_high:Q")
+    vertical = cross.encode(x, alt.Y("ty_low:Q", **y_axis), y2="ty_high:Q")
     crosses = [horizontal, vertical] if len(known) else []
     return alt.layer(*crosses, path, dots.add_params(param) if owner else dots)
 

@@ -24,9 +24,11 @@ def sensitivity(table: pd.DataFrame) -> alt.LayerChart | None:
         return None
     means = table.groupby("option", as_index=False).agg(tau=("tau", "mean"), rankings=("tau", "size"))
     order = means.sort_values("tau", ascending=False, kind="stable")["option"].tolist()
-    y = alt.Y("option:N", sort=order, title=None, axis=alt.Axis(labelLimit=230, grid=True), scale=alt.Scale(domain=order))
+    axis = alt.Axis(labelLimit=230, grid=True)
+    y = alt.Y("option:N", sort=order, title=None, axis=axis, scale=alt.Scale(domain=order))
     scale = alt.Scale(domain=[min(-0.05, float(table[["tau", "low"]].min().min()) - 0.05), 1.05], nice=False)
-    x = alt.X("tau:Q", title="Kendall's τ with the default ranking", scale=scale)
+    title = "Kendall's τ with the default ranking"
+    x = alt.X("tau:Q", title=title, scale=scale)
     tooltip = [alt.Tooltip("option:N"), alt.Tooltip("tau:Q", format=".3f", title="τ")]
     tooltip += [alt.Tooltip("detail:N")] if "detail" in table else []
     pick = alt.selection_point(fields=["option"], on="pointerover", clear="pointerout")
@@ -39,11 +41,11 @@ def sensitivity(table: pd.DataFrame) -> alt.LayerChart | None:
     ends = alt.Chart(pd.DataFrame({"tau": [0.0, 1.0]})).mark_rule(strokeDash=[4, 4], color=BASELINE_COLOUR)
     layers = [ends.encode(x)]
     if len(known):
-        layers.append(rule.encode(alt.X("low:Q", title=x.title, scale=scale), y, x2="high:Q"))
+        layers.append(rule.encode(alt.X("low:Q", title=title, scale=scale), y, x2="high:Q"))
     layers.append(dots.encode(x, y, opacity=opacity, tooltip=tooltip).add_params(pick))
     if len(several):
         layers.append(tick.encode(x, y, tooltip=[*tooltip[:2], "rankings:Q"]))
     note = ["Dot: a ranking under one combination of options; 1: the order of the default, 0: unrelated to it."]
     note += ["Orange: mean of the option."] * bool(len(several))
-    title = alt.Title("How much the ranking moves between options", subtitle=note)
-    return styled(alt.layer(*layers).properties(width=420, height=alt.Step(24), title=title))
+    heading = alt.Title("How much the ranking moves between options", subtitle=note)
+    return styled(alt.layer(*layers).properties(width=420, height=alt.Step(24), title=heading))

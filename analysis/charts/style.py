@@ -34,7 +34,7 @@ def styled(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
     """Readable sizes; no colours, so that a page can set those for light and dark."""
     return (
         chart.configure(font=FONT)
-        .configure_axis(labelFontSize=12, titleFontSize=13, titleFontWeight="normal")
+        .configure_axis(labelFontSize=12, titleFontSize=13, titleFontWeight="normal", titlePadding=8)
         .configure_legend(columns=4, labelFontSize=12, labelLimit=240, symbolLimit=60)
         .configure_header(labelFontSize=13, labelFontWeight="bold", labelLimit=600)
         .configure_title(anchor="start", fontSize=14, subtitleFontSize=12, subtitlePadding=6)
@@ -56,10 +56,10 @@ def attack_colours(attacks: pd.Series) -> dict[str, str]:
     return colours | {name: OTHER_ATTACK_COLOURS[i % 3] for i, name in enumerate(others)}
 
 
-def band(points: pd.DataFrame, x: alt.X, y: alt.Y, colour: alt.Color, faded: alt.When) -> list[alt.Chart]:
+def band(points: pd.DataFrame, x: alt.X, y: alt.Y, colour: alt.Color, faded: alt.When, shade: float = 0.18):
     """The area from `low` to `high`; no layer where no point has both, as Vega warns of empty ones."""
     known = points.dropna(subset=["low", "high"])
-    opacity = faded.then(alt.value(0.18)).otherwise(alt.value(0.02))
+    opacity = faded.then(alt.value(shade)).otherwise(alt.value(0.02))
     area = alt.Chart(known).mark_area().encode(x=x, y=y, y2="high:Q", color=colour, opacity=opacity)
     return [area] if len(known) else []
 

@@ -18,7 +18,7 @@ METRICS = {
     "test_acc": "test accuracy",
 }
 RATES = ("asr", "test_acc")
-WIDTH, HEIGHT = 260, 230
+WIDTH, HEIGHT = 250, 230
 LABEL_GAP = 13  # pixels between the lines of two labels
 
 
@@ -70,12 +70,12 @@ def _panel(points: pd.DataFrame, metric: str, top: float, colour: alt.Color, pic
     here["label_at"] = here["score"]
     for _, part in here.groupby("side"):
         here.loc[part.index, "label_at"] = spread(part["score"], LABEL_GAP * top / HEIGHT)
-    x = alt.X(
-        "value:Q",
-        title=METRICS[metric],
-        scale=alt.Scale(domain=[left - margin, right + margin], nice=False),
-        axis=alt.Axis(format=".0%" if metric in RATES else "", tickCount=5),
-    )
+    x_axis = {
+        "title": METRICS[metric],
+        "scale": alt.Scale(domain=[left - margin, right + margin], nice=False),
+        "axis": alt.Axis(format=".1~%" if metric in RATES else "", tickCount=5),
+    }
+    x = alt.X("value:Q", **x_axis)
     title = "stealth score"
     scale = alt.Scale(domain=[0, top])
     y = alt.Y("score:Q", title=title, scale=scale)
@@ -96,7 +96,7 @@ def _panel(points: pd.DataFrame, metric: str, top: float, colour: alt.Color, pic
     known = here.dropna(subset=["low", "high"])
     if len(known):
         rule = alt.Chart(known).mark_rule(strokeWidth=1.5)
-        horizontal = alt.X("low:Q", title=METRICS[metric], scale=x.scale)
+        horizontal = alt.X("low:Q", **x_axis)
         bars.append(rule.encode(horizontal, y, x2="high:Q", color=colour, opacity=faint))
     layers = [*bars, labels, dots.add_params(param) if owner else dots]
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.charts.lines import (
+    BOUNDS_SHADE,
     QUANTITY_TITLES,
     WHOLE,
     band_note,
     band_tooltip,
     epoch_tooltip,
+    has_bounds,
     legend_pick,
     line_panel,
     line_scales,
@@ -63,6 +65,7 @@ def trajectories(rows: pd.DataFrame, phases: pd.DataFrame | None = None) -> alt.
                 owner=not panels,  # the legend is shared, so one panel holds what is bound to it
                 tooltip=[*band_tooltip("nats", *epoch_tooltip()), alt.Tooltip("images:Q")],
                 dash=dash,
+                shade=BOUNDS_SHADE if has_bounds(rows) else 0.18,
                 below=[*_shades(phases, here["epoch"], x), *_ceilings(ceilings[ceilings["quantity"] == quantity])],
             )
         )
