@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -102,9 +103,10 @@ def test_the_page_stands_alone_and_is_small(reported):
 def test_every_figure_and_table_is_a_file(reported):
     page = (reported / "report" / "index.html").read_text(encoding="utf-8")
     linked = set(re.findall(r'href="((?:figures|tables)/[^"]+)"', page))
-    assert (
-        len([name for name in linked if name.endswith(".svg")]) == 7
-    )  # scores, 3 x (learning, trajectories)
+    figures = {Path(name).stem for name in linked if name.startswith("figures/")}
+    assert {f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png", "pdf")} <= linked
+    kinds = Counter(name.split("-")[0] for name in figures)
+    assert kinds == {"stealth": 1, "table1": 1, "tradeoff": 1, "work": 1, "learning": 3, "trajectories": 3, "plane": 3, "classes": 3}
     for name in linked:
         assert (reported / "report" / name).stat().st_size > 0
     assert not list((reported / "report").glob("*.tmp"))
@@ -134,7 +136,7 @@ def test_the_summary_is_made_of_the_numbers(reported):
 def test_in_a_browser_every_chart_is_drawn_without_complaint_or_network(reported, tmp_path, width):
     body, console = browse(reported / "report" / "index.html", tmp_path, width)
     assert console == []
-    assert body == {"drawn": "7", "fetched": "", "empty": "0", "overflow": "false", "picked": "2"}
+    assert body == {"drawn": "16", "fetched": "", "empty": "0", "overflow": "false", "picked": "2"}
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on this machine")
@@ -150,7 +152,7 @@ def test_one_seed_without_intervals_and_hostile_text_draw_without_complaint(tmp_
         insert(con, "runs", [run_row("failed", status="failed", error=evil)])
     body, console = browse(build_report(tmp_path), tmp_path)
     assert console == []
-    assert (body["drawn"], body["empty"]) == ("5", "0")
+    assert (int(body["drawn"]) >= 8, body["empty"]) == (True, "0")
 
 
 def test_an_empty_database_says_so(tmp_path):
