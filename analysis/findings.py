@@ -5,8 +5,9 @@ Each function returns a `Part`, with what it lacks in words where there is nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import duckdb
 import numpy as np
@@ -25,9 +26,16 @@ from analysis.table1 import table1, table1_agreement
 from analysis.tradeoff import SQL as TRADEOFF_SQL
 from analysis.tradeoff import rank_correlations, tradeoff
 
+T = TypeVar("T")
+
 MI_SQL = "SELECT * FROM trajectories"
 SETTING = ["dataset", "architecture", "sigma", "target_class"]
 ESTIMATE = ["estimator", "protocol", "settings"]
+RESAMPLED_SERIES = 400_000
+"""Resamples of the scores' intervals times runs and estimates: at most 1000 of each."""
+SENSITIVITY_SERIES = 400
+"""Runs times estimates beyond which the choice of clean classes is not among the options that are combined."""
+FIGURES_PER_PART = 8
 
 
 @dataclass(frozen=True)
@@ -58,11 +66,14 @@ class Part:
 
 def findings(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> list[Part]:
     """Every part, in the order of the page. mi: all rows of the view `trajectories`."""
-    intervals = stealth_intervals(mi)
+    series = len(mi[["run_id", *ESTIMATE]].drop_duplicates())
+    # A large sweep has less to say about each of its rows: the report stays a matter of seconds.
+    resamples = int(np.clip(RESAMPLED_SERIES // max(1, series), 50, 1000))
+    intervals = stealth_intervals(mi, resamples=resamples)
     return [
         claims_part(connection),
         table1_part(intervals),
-        sensitivity_part(mi),
+        sensitivity_part(mi, clean_classes=None if series <= SENSITIVITY_SERIES else [None]),
         tradeoff_part(connection, intervals),
         bounds_part(connection, mi),
         ablation_part(connection, mi),
@@ -106,10 +117,18 @@ def table1_part(intervals: pd.DataFrame) -> Part:
         return Part("table1", "Table I", ["No attack, dataset and ratio of the paper's Table I has a score here."])
     blocks: list[Figure | Table] = []
     keys = [key for key in ("architecture", "sigma", "target_class", *ESTIMATE) if key in table]
-    for key, rows in table.groupby(keys, sort=True, dropna=False):
+    note = (
+        "The paper trains ResNet-18 on all images for 120 epochs; scores of smaller runs need not agree in height. "
+        "Rank agreement: 1 is the same order, 0 none. Its interval is over our scores' own intervals."
+    )
+    matched = [
+        (key, rows)
+        for key, rows in table.groupby(keys, sort=True, dropna=False)
+        if (rows["score"].notna() & rows["paper_score"].notna()).any()
+    ]
+    drawn, note = _drawn(matched, note)
+    for key, rows in drawn:
         named = dict(zip(keys, key, strict=True))
-        if not (rows["score"].notna() & rows["paper_score"].notna()).any():
-            continue
         told = f"{named['architecture']}, σ {named['sigma']:g}, {named['estimator']}, {named['protocol']}"
         chart = charts.table1_heatmap(rows)
         name = f"table1-{slug(told)}-{named['settings'][:8]}"
@@ -124,16 +143,15 @@ def table1_part(intervals: pd.DataFrame) -> Part:
         for _, row in agreement.iterrows()
     ]  # fmt: skip
     blocks.append(Table("table1-agreement", header, body, agreement, MI_SQL))
-    note = (
-        "The paper trains ResNet-18 on all images for 120 epochs; scores of smaller runs need not agree in height. "
-        "Rank agreement: 1 is the same order, 0 none. Its interval is over our scores' own intervals."
-    )
     return Part("table1", "Table I", [f"{count(len(both), 'row')} of ours have one in the paper."], blocks, note)
 
 
-def sensitivity_part(mi: pd.DataFrame) -> Part:
-    """How far the ranking of attacks moves with the choices that the paper leaves open."""
-    rows = sensitivity(mi)
+def sensitivity_part(mi: pd.DataFrame, clean_classes: list | None = None) -> Part:
+    """How far the ranking of attacks moves with the choices that the paper leaves open.
+
+    clean_classes: as for `analysis.sensitivity.sensitivity`.
+    """
+    rows = sensitivity(mi, clean_classes=clean_classes)
     compared = rows[rows["tau"].notna()]
     if compared.empty:
         reasons = rows["reason"].dropna().unique() if len(rows) else []
@@ -151,7 +169,12 @@ def sensitivity_part(mi: pd.DataFrame) -> Part:
         f"The stealthiest attack is the default's in {100 * agree.mean():.0f} % of them.",
     ]
     blocks: list[Figure | Table] = []
-    for panel, here in compared.groupby(SETTING):
+    note = (
+        "Every combination of normalisation, epochs, subsets, clean classes and estimate ranks the attacks anew. A "
+        "score whose ranking moves with a choice that nobody has argued for is not evidence."
+    )
+    drawn, note = _drawn(compared.groupby(SETTING), note)
+    for panel, here in drawn:
         label = setting_label(dict(zip(SETTING, panel, strict=True)))
         long = pd.concat(
             [here.assign(option=f"{name}: " + here[name].astype(str), detail=_options_text(here)) for name in OPTIONS
@@ -165,11 +188,15 @@ def sensitivity_part(mi: pd.DataFrame) -> Part:
         caption = f"Rank agreement with the default, by option: {label} (dot: median, line: middle 80 %)"
         blocks.append(Figure(f"sensitivity-{slug(label)}", caption, chart, here, MI_SQL))
     blocks.append(plain_table("sensitivity-by-option", moves, MI_SQL))
-    note = (
-        "Every combination of normalisation, epochs, subsets, clean classes and estimate ranks the attacks anew. A "
-        "score whose ranking moves with a choice that nobody has argued for is not evidence."
-    )
     return Part("sensitivity", "How much the choices matter", sentences, blocks, note)
+
+
+def _drawn(groups: Iterable[T], note: str = "") -> tuple[list[T], str]:
+    """The first groups, of which a page can carry figures, and the note with the number of the others."""
+    groups = list(groups)
+    left_out = len(groups) - FIGURES_PER_PART
+    more = f" {left_out} more are not drawn: their numbers are in the database." if left_out > 0 else ""
+    return groups[:FIGURES_PER_PART], note + more
 
 
 def _options_text(rows: pd.DataFrame) -> pd.Series:
@@ -187,9 +214,12 @@ def tradeoff_part(connection: duckdb.DuckDBPyConnection, intervals: pd.DataFrame
     ends = intervals[["configuration", *ESTIMATE, "score_low", "score_high"]]
     rows = rows.merge(ends, on=["configuration", *ESTIMATE], how="left")
     blocks: list[Figure | Table] = []
-    for key, here in rows.groupby([*SETTING, *ESTIMATE]):
+    note = "A lower score is stealthier in the network; so is a lower LPIPS to the eye, or a higher PSNR or SSIM."
+    several = [group for group in rows.groupby([*SETTING, *ESTIMATE]) if len(group[1]) > 1]
+    drawn, note = _drawn(several, note)
+    for key, here in drawn:
         named = dict(zip([*SETTING, *ESTIMATE], key, strict=True))
-        chart = charts.tradeoff_scatter(here) if len(here) > 1 else None
+        chart = charts.tradeoff_scatter(here)
         if chart is not None:
             told = f"{setting_label(named)} · {named['estimator']}, {named['protocol']}"
             name = f"tradeoff-{slug(told)}-{named['settings'][:8]}"
@@ -213,7 +243,6 @@ def tradeoff_part(connection: duckdb.DuckDBPyConnection, intervals: pd.DataFrame
             f"is {row['correlation']:.2f}{'' if sure else ', with an interval that holds 0'}."
         )
     blocks += [Table("tradeoff-correlations", header, body, correlations, TRADEOFF_SQL)] if body else []
-    note = "A lower score is stealthier in the network; so is a lower LPIPS to the eye, or a higher PSNR or SSIM."
     return Part("tradeoff", title, sentences, blocks, note)
 
 
@@ -255,18 +284,19 @@ def ablation_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Pa
     """Scores and information over sigma and over the poison ratio, where there are several."""
     scores = connection.execute("SELECT * FROM stealth").df()
     blocks: list[Figure | Table] = []
-    for axis, word in (("sigma", "noise"), ("poison_ratio", "poison ratio")):
-        for label, score_rows, mi_rows in _ablations(scores, mi, axis):
-            for kind, chart, data, sql in (
-                ("score", charts.ablation(score_rows, axis), score_rows, "SELECT * FROM stealth"),
-                ("mi", charts.ablation_mi(mi_rows, axis), mi_rows, MI_SQL),
-            ):
-                if chart is not None:
-                    what = "Stealth score" if kind == "score" else "Information at the last snapshot"
-                    name = f"ablation-{axis}-{kind}-{slug(label)}"
-                    blocks.append(Figure(name, f"{what} over the {word}: {label}", chart, data, sql))
+    words = {"sigma": "noise", "poison_ratio": "poison ratio"}
+    drawn, note = _drawn((axis, *found) for axis in words for found in _ablations(scores, mi, axis))
+    for axis, label, score_rows, mi_rows in drawn:
+        for kind, chart, data, sql in (
+            ("score", charts.ablation(score_rows, axis), score_rows, "SELECT * FROM stealth"),
+            ("mi", charts.ablation_mi(mi_rows, axis), mi_rows, MI_SQL),
+        ):
+            if chart is not None:
+                what = "Stealth score" if kind == "score" else "Information at the last snapshot"
+                name = f"ablation-{axis}-{kind}-{slug(label)}"
+                blocks.append(Figure(name, f"{what} over the {words[axis]}: {label}", chart, data, sql))
     sentences = [] if blocks else ["One sigma and one poison ratio per attack, so there is nothing to compare."]
-    return Part("ablations", "Noise and poison ratio", sentences, blocks)
+    return Part("ablations", "Noise and poison ratio", sentences, blocks, note)
 
 
 def _ablations(scores: pd.DataFrame, mi: pd.DataFrame, axis: str) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:

@@ -61,8 +61,8 @@ def _panel(pairs: pd.DataFrame, colour: alt.Color, pick, *, owner: bool) -> alt.
     limits = [limit for limit in (ceiling, most) if np.isfinite(limit) and limit < 1.6 * highest + 0.5]
     end = max([highest, *limits]) + 0.07 * (max([highest, *limits]) - lowest or 1.0)
     scale = alt.Scale(domain=[lowest, end], nice=False)
-    x = alt.X("certified:Q", title="certified lower bound, nats", scale=scale)
-    y = alt.Y("nats:Q", title="estimate, nats", scale=scale)
+    x = alt.X("certified:Q", title="certified lower bound, nats", scale=scale, axis=alt.Axis(tickCount=6))
+    y = alt.Y("nats:Q", title="estimate, nats", scale=scale, axis=alt.Axis(tickCount=6))
     layers = []
     for channel, limit in (("y", ceiling), ("x", most)):
         if limit in limits:

@@ -153,6 +153,7 @@ def line_panel(
     dash: alt.StrokeDash | None = None,
     detail: str | None = None,
     shade: float = 0.18,
+    dot: int = 36,
     below: Sequence[alt.Chart] = (),
 ) -> alt.LayerChart:
     """Lines with points over bands from `low` to `high`.
@@ -163,6 +164,7 @@ def line_panel(
         pick: as `legend_pick` gives it; `owner` where this panel is the one to hold it.
         detail: a column that keeps lines of one colour apart.
         shade: opacity of the bands.
+        dot: area of a point in pixels.
         below: layers to draw first.
     """
     param, picked, opacity = pick
@@ -170,7 +172,7 @@ def line_panel(
     vertical = alt.Y(f"{field}:Q", title=title, scale=scale)
     base = alt.Chart(points).encode(x=x, y=vertical, color=colour, opacity=opacity)
     line = base.mark_line(strokeWidth=2)
-    dots = base.mark_point(filled=True, size=36).encode(tooltip=list(tooltip))
+    dots = base.mark_point(filled=True, size=dot).encode(tooltip=list(tooltip))
     areas = band(points, x, alt.Y("low:Q", title=title, scale=scale), colour, picked, shade)
     layers = [*areas, line if dash is None else line.encode(strokeDash=dash)]
     layers.append(dots.add_params(param) if owner else dots)

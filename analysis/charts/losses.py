@@ -52,6 +52,7 @@ def class_losses(rows: pd.DataFrame) -> alt.LayerChart | None:
         owner=True,
         tooltip=band_tooltip("train_loss", *epoch_tooltip(), digits=".4g"),
         dash=dash,
+        dot=10,  # there are many epochs
     )
     title = alt.Title(setting_title(rows), subtitle=[f"{seeds_note(rows)} Label as trained on."])
     return styled(chart.properties(width=PANEL_WIDTH, title=title))

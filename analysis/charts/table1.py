@@ -9,7 +9,7 @@ from analysis.charts.lines import number_column
 from analysis.charts.style import BASELINE_COLOUR, grid
 from analysis.labels import attack_label
 
-SCORES = {"s_xt": "S of I(X;T)", "s_ty": "S of I(T;Ŷ)", "score": "score"}
+SCORES = {"s_xt": "I(X;T)", "s_ty": "I(T;Ŷ)", "score": "score"}
 SCHEME = "viridis"
 ON_DARK, ON_LIGHT = "#ffffff", "#111111"  # text on either end of the scheme
 TURN = 0.6  # of the range: where the scheme is light enough for dark text
@@ -38,7 +38,7 @@ def table1_heatmap(table: pd.DataFrame) -> alt.ConcatChart | None:
         here = cells[cells["source"] == source]
         if len(here):
             panels.append(_panel(here, rows, top).properties(width=210, height=alt.Step(24), title=source))
-    note = ["S: mean distance from the clean classes, 0 to 1; score: mean of both. Lower is stealthier. – : missing."]
+    note = ["Mean distance from the clean classes, 0 to 1, in I(X;T) and I(T;Ŷ); score: mean of both. – is missing."]
     if known["low"].notna().any():
         note.append("Point at one of our scores for its interval.")
     return grid(panels, "Table I, ours and the paper's", note, 2, color="shared")
@@ -63,7 +63,7 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
 
 def _panel(cells: pd.DataFrame, rows: list[str], top: float) -> alt.LayerChart:
     x = alt.X("column:N", sort=list(SCORES.values()), title=None, axis=alt.Axis(orient="top", labelAngle=0))
-    y = alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelLimit=260), scale=alt.Scale(domain=rows))
+    y = alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelLimit=230), scale=alt.Scale(domain=rows))
     colour = alt.Color(
         "value:Q",
         scale=alt.Scale(scheme=SCHEME, domain=[0, top]),
