@@ -26,6 +26,7 @@ from analysis.trajectories import CLEAN_CLASS, LAYER, XT, subset_roles
 
 SCORES = {"score": "stealth score", "s_xt": "S of I(X;T)", "s_ty": "S of I(T;Ŷ)"}
 AXIS_TITLES = {"sigma": "noise σ", "poison_ratio": "poison ratio"}
+FORMATS = {"sigma": "~g", "poison_ratio": "~%"}
 CLEAN_CLASSES = "clean classes (mean)"
 Axis = Literal["sigma", "poison_ratio"]
 
@@ -136,12 +137,13 @@ def _labels(rows: pd.DataFrame, axis: Axis) -> list[str]:
 def _x(points: pd.DataFrame, axis: Axis) -> alt.X:
     values = sorted(float(v) for v in points[axis].unique())
     logarithmic = axis == "poison_ratio" and values[0] > 0
-    scale = alt.Scale(type="log" if logarithmic else "linear", nice=False, zero=False, padding=12)
-    labels = alt.Axis(
-        values=values, format="~%" if axis == "poison_ratio" else "", grid=False, labelOverlap="greedy"
-    )
+    kind = {"type": "log"} if logarithmic else {"type": "linear", "zero": False}
+    scale = alt.Scale(nice=False, padding=12, **kind)
+    # An axis' own format rounds to its steps.
+    text = f"format(datum.value, '{FORMATS[axis]}')"
+    labels = alt.Axis(values=values, labelExpr=text, grid=False, labelOverlap="greedy")
     return alt.X(f"{axis}:Q", title=AXIS_TITLES[axis], scale=scale, axis=labels)
 
 
 def _tip(axis: Axis) -> alt.Tooltip:
-    return alt.Tooltip(f"{axis}:Q", title=AXIS_TITLES[axis], format="~%" if axis == "poison_ratio" else "")
+    return alt.Tooltip(f"{axis}:Q", title=AXIS_TITLES[axis], format=FORMATS[axis])

@@ -20,7 +20,7 @@ from analysis.charts.lines import (
 )
 from analysis.charts.style import BASELINE_COLOUR, epoch_axis, epoch_scale, grid, setting_title, styled
 
-TAU = "τ, in RMS distances between images of T"
+TAU = "τ, in between-image RMS of T"
 Z95 = 1.96
 
 
@@ -50,7 +50,7 @@ def noise_ladder(rows: pd.DataFrame) -> alt.ConcatChart | None:
         "tau:Q",
         title=TAU,
         scale=alt.Scale(type="symlog", constant=0.25, nice=False),
-        axis=alt.Axis(values=taus, grid=False, labelOverlap="greedy", format="~g"),
+        axis=alt.Axis(values=taus, grid=False, labelOverlap="greedy", labelExpr="format(datum.value, '~g')"),
     )
     ceilings = sorted(set(number_column(rows, "ceiling").dropna().round(6)))
     top = max([float(points[["nats", "high"]].max().max()), *ceilings]) * 1.04
@@ -79,7 +79,7 @@ def tau_half(rows: pd.DataFrame) -> alt.LayerChart | None:
 
     Args:
         rows: rows of the table `tau_half` with the axes of `runs`, all of one configuration: `epoch`, `subset`,
-            `target_class`, `seed`, `tau_half`, `low`, `high` (in RMS distances between images of T).
+            `target_class`, `seed`, `tau_half`, `low`, `high` (in between-image RMS of T).
 
     Returns:
         None where no ladder is crossed.
@@ -93,7 +93,7 @@ def tau_half(rows: pd.DataFrame) -> alt.LayerChart | None:
     chart = line_panel(
         points,
         alt.X("epoch:Q", title="epoch", scale=epoch_scale(points["epoch"]), axis=epoch_axis(points["epoch"])),
-        ("tau_half", "τ½, in RMS distances between images", alt.Scale(zero=True)),
+        ("tau_half", "τ½, in between-image RMS of T", alt.Scale(zero=True)),
         colour,
         legend_pick("line"),
         owner=True,

@@ -88,8 +88,9 @@ def _both(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _plane(points, scales, colour, sizes, detail, pick, *, owner: bool) -> alt.LayerChart:
     param, picked, opacity = pick
-    x_axis = {"title": f"{QUANTITY_TITLES[XT]}, nats", "scale": scales[0], "axis": alt.Axis(tickCount=6)}
-    y_axis = {"title": f"{QUANTITY_TITLES[TY]}, nats", "scale": scales[1], "axis": alt.Axis(tickCount=6)}
+    axis = alt.Axis(tickCount=5, labelOverlap=True)
+    x_axis = {"title": f"{QUANTITY_TITLES[XT]}, nats", "scale": scales[0], "axis": axis}
+    y_axis = {"title": f"{QUANTITY_TITLES[TY]}, nats", "scale": scales[1], "axis": axis}
     x, y = alt.X("xt:Q", **x_axis), alt.Y("ty:Q", **y_axis)
     base = alt.Chart(points).encode(x=x, y=y, color=colour, detail=detail, opacity=opacity)
     tooltip = [alt.Tooltip("line:N", title="subset"), "layer:N", "epoch:Q"]

@@ -67,7 +67,7 @@ def _panel(cells: pd.DataFrame, rows: list[str], top: float) -> alt.LayerChart:
     colour = alt.Color(
         "value:Q",
         scale=alt.Scale(scheme=SCHEME, domain=[0, top]),
-        legend=alt.Legend(title="score, lower is stealthier", orient="bottom", gradientLength=200, format=".2f"),
+        legend=alt.Legend(title="score, lower is stealthier", orient="bottom", gradientLength=130, format=".2f"),
     )
     tooltip = [alt.Tooltip("row:N", title="attack"), alt.Tooltip("column:N", title="quantity"), "source:N"]
     tooltip += [
