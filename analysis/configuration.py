@@ -34,11 +34,12 @@ class Configuration:
 
 
 def configuration_part(
-    configuration: pd.Series, estimates: pd.DataFrame, trigger: Trigger | None, rows: Rows
+    configuration: pd.Series, estimates: pd.DataFrame, trigger: Trigger | None, rows: Rows, tables: set[str]
 ) -> Configuration:
     """The section of one row of the view `configurations`.
 
-    estimates: configuration, estimator, protocol, settings of all there are. rows: runs SQL.
+    estimates: configuration, estimator, protocol, settings of all there are. rows: runs SQL. tables: those that the
+    database has; one of an earlier version lacks some.
     """
     key, label = configuration["configuration"], configuration["label"]
     base = f"{slug(label)[:80]}-{key}"  # a file name has room for 255 bytes
@@ -73,14 +74,14 @@ def configuration_part(
             figures.append(Figure(name, f"Information plane: {told}", plane, points, sql))
         if place == 0:
             draw("classes", f"Each subset by itself: {told}", charts.class_panels(last), last, sql)
-    for kind, caption, sql, chart in (
-        ("tau-half", "How much noise hides an image in T: tau_half over training", queries.tau_half_of(key),
+    for table, caption, sql, chart in (
+        ("tau_half", "How much noise hides an image in T: tau_half over training", queries.tau_half_of(key),
          charts.tau_half),
-        ("ladder", "I(X; T + τZ) as noise is added", queries.noise_ladder_of(key), charts.noise_ladder),
-        ("maps", "t-SNE of T, one seed", queries.embeddings_of(key), charts.tsne_panels),
+        ("noise_ladder", "I(X; T + τZ) as noise is added", queries.noise_ladder_of(key), charts.noise_ladder),
+        ("embeddings", "t-SNE of T, one seed", queries.embeddings_of(key), charts.tsne_panels),
     ):  # fmt: skip
-        found = rows(sql)
-        draw(kind, caption, chart(found) if len(found) else None, found, sql)
+        found = rows(sql) if table in tables else pd.DataFrame()
+        draw(slug(table), caption, chart(found) if len(found) else None, found, sql)
     counts = f"{configuration['done']} of {configuration['runs']} runs done"
     failed = f", {configuration['failed']} failed" if configuration["failed"] else ""
     return Configuration(base, label, counts + failed, trigger, sentences, figures)

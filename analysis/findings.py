@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import TypeVar
 
 import duckdb
@@ -36,6 +37,9 @@ RESAMPLED_SERIES = 400_000
 SENSITIVITY_SERIES = 400
 """Runs times estimates beyond which the choice of clean classes is not among the options that are combined."""
 FIGURES_PER_PART = 8
+POINTS_DRAWN = 20_000
+LIMITS_SHOWN = 180
+"""Letters."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +95,20 @@ def claims_part(connection: duckdb.DuckDBPyConnection) -> Part:
     untested = sorted(set(rows["claim"]) - set(rows.loc[rows["seeds"] > 0, "claim"]), key=lambda c: int(c[1:]))
     if untested:
         sentences.append(f"No runs here to test {', '.join(untested)}.")
-    header = ["claim", "what the paper found", "estimate", "verdict", "effect", "seeds", "on what, and what limits it"]
+    # The verdict first: on a phone the rest scrolls.
+    header = ["claim", "what the paper found", "verdict", "estimate", "effect", "seeds", "on what, and what limits it"]
     body = []
     for _, row in rows[rows["seeds"] > 0].iterrows():
         estimate = "-" if row["estimator"] is None else f"{row['estimator']}, {row['protocol']}"
         interval = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
         effect = "-" if pd.isna(row["effect"]) else f"{row['effect']:.3g}{interval} {row['unit'] or ''}".strip()
-        limits = "; ".join(filter(None, [row["setting"], row["condition"], row["reason"]]))
-        body.append([f"{row['claim']} ({row['source']})", row["statement"], estimate, row["verdict"], effect,
+        limits = shorten("; ".join(filter(None, [row["setting"], row["condition"], row["reason"]])), LIMITS_SHOWN)
+        body.append([f"{row['claim']} ({row['source']})", row["statement"], row["verdict"], estimate, effect,
                      str(row["seeds"]), limits])  # fmt: skip
     note = (
         "A finding is a list of conditions on numbers of the database. It is supported if the 95 % interval of every "
         "one lies above 0, contradicted if one lies below, else undecided; the effect shown is that of the most "
-        "contrary condition. The predicates and the rows they used are in the CSV."
+        "contrary condition. The predicates, the rows they used and every limit are in the CSV."
     )
     table = Table("claims", header, body, rows, "-- analysis/claims.py, from the views trajectories, stealth, triggers")
     return Part("claims", "Which of the paper's findings hold here", sentences, [table] if body else [], note)
@@ -253,8 +258,13 @@ def bounds_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part
     if table.empty:
         return Part("bounds", title, ["No estimate is there to check."])
     failed = bounds(connection, only_failed=True)
-    checks = int(table[["passed", "failed", "unknown"]].to_numpy().sum())
-    sentences = [f"{count(checks, 'check')}, of which {len(failed)} failed."]
+    saturated, failed = failed[failed["check"] == "ceiling"], failed[failed["check"] != "ceiling"]
+    checks = table.loc[table["check"] != "ceiling", ["passed", "failed", "unknown"]].to_numpy().sum()
+    values = table.loc[table["check"] == "ceiling", ["passed", "failed"]].to_numpy().sum()
+    sentences = [
+        f"{count(int(checks), 'check')}, of which {len(failed)} failed.",
+        f"{len(saturated)} of {values} values lie at their estimator's ceiling: they say “at least this much”.",
+    ]
     for _, row in table[table["check"] == "certified_interval"].iterrows():
         sentences.append(
             f"{row['failed']} of {row['passed'] + row['failed']} values of {row['estimator']} ({row['protocol']}) lie "
@@ -265,19 +275,28 @@ def bounds_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part
         ("estimators", "Estimates beside the proven lower bound", charts.estimator_comparison),
         ("gaps", "How far estimates lie from the proven lower bound, over epochs", charts.gap_over_epochs),
     ):
-        chart = draw(mi)
+        shown = _some_runs(mi) if name == "estimators" else mi
+        chart = draw(shown)
         if chart is not None:
-            blocks.append(Figure(name, caption, chart, mi[mi["layer"] == "T"], MI_SQL))
+            told = f"{caption}, {shown['run_id'].nunique()} of {mi['run_id'].nunique()} runs"
+            blocks.append(Figure(name, caption if shown is mi else told, chart, shown, MI_SQL))
     blocks.append(plain_table("bounds", table, BOUNDS_SQL))
     if len(failed):
         blocks.append(plain_table("bounds-failed", failed, BOUNDS_SQL))
     note = (
         "Each check compares two numbers, of which the first should not exceed the second by more than 1.96 standard "
-        "errors: entropies, Fano, data processing, ceilings (a value there says “at least this much”), and the "
-        "certified interval of the same run, epoch, subset and quantity. A failed ceiling is no error of the network "
-        "but the limit of an estimator."
+        "errors: entropies, Fano, data processing, ceilings, and the certified interval of the same run, epoch, subset "
+        "and quantity."
     )
     return Part("bounds", title, sentences, blocks, note)
+
+
+def _some_runs(mi: pd.DataFrame) -> pd.DataFrame:
+    """All rows, or those of runs drawn at random until there are as many as a chart of single points can hold."""
+    if len(mi) <= POINTS_DRAWN:
+        return mi
+    sizes = mi.groupby("run_id").size().sample(frac=1, random_state=0)
+    return mi[mi["run_id"].isin(sizes.index[sizes.cumsum() <= POINTS_DRAWN])]
 
 
 def ablation_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part:
@@ -285,8 +304,11 @@ def ablation_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Pa
     scores = connection.execute("SELECT * FROM stealth").df()
     blocks: list[Figure | Table] = []
     words = {"sigma": "noise", "poison_ratio": "poison ratio"}
-    drawn, note = _drawn((axis, *found) for axis in words for found in _ablations(scores, mi, axis))
-    for axis, label, score_rows, mi_rows in drawn:
+    drawn, note = _drawn((axis, named) for axis in words for named in _ablations(scores, axis))
+    for axis, named in drawn:
+        told = [named["dataset"], named["architecture"], f"{named['estimator']}, {named['protocol']}"]
+        label = " · ".join([*told, *([f"σ {named['sigma']:g}"] if "sigma" in named else [])])
+        score_rows, mi_rows = (_where(rows, named) for rows in (scores, mi[mi["layer"] == "T"]))
         for kind, chart, data, sql in (
             ("score", charts.ablation(score_rows, axis), score_rows, "SELECT * FROM stealth"),
             ("mi", charts.ablation_mi(mi_rows, axis), mi_rows, MI_SQL),
@@ -299,18 +321,14 @@ def ablation_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Pa
     return Part("ablations", "Noise and poison ratio", sentences, blocks, note)
 
 
-def _ablations(scores: pd.DataFrame, mi: pd.DataFrame, axis: str) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Per setting and estimate in which the axis has several values: its name, its scores, its estimates."""
+def _ablations(scores: pd.DataFrame, axis: str) -> Iterator[dict]:
+    """The settings and estimates in which some attack has several values of the axis."""
     fixed = ["dataset", "architecture", *(["sigma"] if axis == "poison_ratio" else []), *ESTIMATE]
     poisoned = scores[scores["attack"] != "none"]
     for key, rows in poisoned.groupby(fixed):
-        per_attack = rows.groupby("attack")[axis].nunique()
-        if per_attack.max() < 2:
-            continue
-        named = dict(zip(fixed, key, strict=True))
-        same = np.logical_and.reduce([scores[name] == value for name, value in named.items()])
-        mi_same = np.logical_and.reduce([mi[name] == value for name, value in named.items()])
-        told = [str(named["dataset"]), str(named["architecture"]), f"{named['estimator']}, {named['protocol']}"]
-        if axis == "poison_ratio":
-            told.insert(2, f"σ {named['sigma']:g}")
-        yield " · ".join(told), scores[same], mi[mi_same & (mi["layer"] == "T")]
+        if rows.groupby("attack")[axis].nunique().max() > 1:
+            yield dict(zip(fixed, key, strict=True))
+
+
+def _where(rows: pd.DataFrame, named: dict) -> pd.DataFrame:
+    return rows[np.logical_and.reduce([rows[name] == value for name, value in named.items()])]
