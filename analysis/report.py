@@ -96,7 +96,8 @@ def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
     tables = set(rows("SELECT table_name FROM duckdb_tables()")["table_name"])
     drawn = configurations.head(CONFIGURATIONS_DRAWN)
     sections = [
-        configuration_part(row, estimates, triggers.get(tuple(row[TRIGGER])), rows, tables) for _, row in drawn.iterrows()
+        configuration_part(row, estimates, triggers.get(tuple(row[TRIGGER])), rows, tables)
+        for _, row in drawn.iterrows()
     ]
     units = rows(queries.UNITS)
     work = charts.sweep_overview(units)

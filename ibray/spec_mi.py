@@ -91,7 +91,15 @@ class Mi(Strict):
 
     def chosen(self) -> list[ChosenProtocol]:
         """The protocols, every setting resolved."""
-        return [entry.resolve({key: getattr(self, key) for key in SHORT}) for entry in self.protocol]
+        return [entry.resolve(self._recipe) for entry in self.protocol]
+
+    def choose(self, protocol: str) -> ChosenProtocol:
+        """A protocol by its name alone."""
+        return ProtocolEntry(name=protocol).resolve(self._recipe)
+
+    @property
+    def _recipe(self) -> dict[str, dict[str, Any]]:
+        return {key: getattr(self, key) for key in SHORT}
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the rows of a snapshot, as JSON."""

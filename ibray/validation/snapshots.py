@@ -190,8 +190,8 @@ def _trained(
 
 
 def _as_in(spec: SweepSpec, protocol: str) -> ChosenProtocol:
-    """A protocol as this sweep has it, with its defaults where it has none."""
-    return next((each for each in spec.mi.chosen() if each.protocol == protocol), choose_protocol(protocol))
+    """A protocol as this sweep has it, and as the sweep would have it where it was not asked for."""
+    return next((each for each in spec.mi.chosen() if each.protocol == protocol), spec.mi.choose(protocol))
 
 
 def _bounds(spec: SweepSpec, samples: SubsetSamples, quantity: str) -> MIEstimate:
