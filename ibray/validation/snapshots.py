@@ -23,7 +23,7 @@ from ibray.mi.channel import known_noise_ty
 from ibray.mi.classwise import estimate_subset
 from ibray.mi.discrete import entropy, fano_bound
 from ibray.mi.noise_draws import hold_out, known_noise_xt
-from ibray.mi.protocols import ChosenProtocol, choose_protocol
+from ibray.mi.protocols import ChosenProtocol
 from ibray.mi.quantities import HIDDEN, WHOLE
 from ibray.mi.subset_samples import SubsetSamples
 from ibray.seeds import generator
