@@ -54,6 +54,7 @@ def read(
             shutil.copyfile(source, copy)
         config = {"enable_external_access": str(writes_files).lower()}
         with duckdb.connect(copy, read_only=True, config=config) as connection:
+            connection.execute("SET enable_progress_bar = false")  # it draws over what the caller prints
             _check_schema(connection, source)
             yield connection
 
