@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import altair as alt
-import jinja2
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,12 +14,12 @@ import synthetic_rows as rows
 import vl_convert
 from test_report import CHROMIUM, browse
 
-import analysis
 from analysis import charts
 from analysis.charts.style import CLEAN_CLASS_GREYS, ROLE_COLOURS
 from analysis.charts.tradeoff import spread
-from analysis.figures import VEGA_LITE, Figure, script_json, viewer_script
-from analysis.report import Table
+from analysis.figures import VEGA_LITE, Figure
+from analysis.page import write_page
+from analysis.table import Table
 from analysis.trajectories import against_certified
 
 LAYERS = ("block1", "block2", "T", "output")
@@ -226,18 +225,9 @@ def gallery(path: Path) -> Path:
     """The report's own page with every chart and nothing else."""
     figures = [Figure(name, name, drawn(name), pd.DataFrame(), "SELECT") for name in CHARTS]
     empty = Table("none", [], [], pd.DataFrame(), "SELECT")
-    folder = jinja2.FileSystemLoader(Path(analysis.__file__).parent)
-    environment = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     tables = dict.fromkeys(("results", "scores", "visibility", "stages", "failures"), empty)
-    html = environment.get_template("report.html.j2").render(
-        **tables,
-        overview=figures,
-        specs=script_json({figure.name: figure.spec for figure in figures}),
-        viewer=viewer_script(),
-        sources={},
-    )
-    path.write_text(html, encoding="utf-8")
-    return path
+    specs = {figure.name: figure.spec for figure in figures}
+    return write_page(path, "report.html.j2", specs, **tables, overview=figures, sources={}, configurations=[])
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on this machine")
