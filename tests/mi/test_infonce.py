@@ -9,7 +9,8 @@ import torch
 
 from ibray.errors import UserError
 from ibray.mi import ESTIMATORS, EstimationError, estimate_mi, settings_of
-from ibray.mi.infonce import InfoNCESettings, _settled, ceiling
+from ibray.mi.critic_epochs import _settled
+from ibray.mi.infonce import InfoNCESettings, ceiling
 from ibray.mi.samples import paired
 
 QUICK = {"batch": 32, "negatives": 64, "hidden": 16, "max_epochs": 4, "learning_rate": 5e-3}
