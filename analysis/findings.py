@@ -26,6 +26,7 @@ from analysis.table import Table, plain_table
 from analysis.table1 import table1, table1_agreement
 from analysis.tradeoff import SQL as TRADEOFF_SQL
 from analysis.tradeoff import rank_correlations, tradeoff
+from analysis.trajectories import against_certified
 
 T = TypeVar("T")
 
@@ -271,15 +272,16 @@ def bounds_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part
             "outside what is proven of the same quantity."
         )
     blocks: list[Figure | Table] = []
+    shown = _some_runs(mi)
     for name, caption, draw in (
         ("estimators", "Estimates beside the proven lower bound", charts.estimator_comparison),
         ("gaps", "How far estimates lie from the proven lower bound, over epochs", charts.gap_over_epochs),
     ):
-        shown = _some_runs(mi) if name == "estimators" else mi
         chart = draw(shown)
         if chart is not None:
             told = f"{caption}, {shown['run_id'].nunique()} of {mi['run_id'].nunique()} runs"
-            blocks.append(Figure(name, caption if shown is mi else told, chart, shown, MI_SQL))
+            pairs = against_certified(shown[shown["layer"] == "T"])
+            blocks.append(Figure(name, caption if shown is mi else told, chart, pairs, MI_SQL))
     blocks.append(plain_table("bounds", table, BOUNDS_SQL))
     if len(failed):
         blocks.append(plain_table("bounds-failed", failed, BOUNDS_SQL))

@@ -24,8 +24,8 @@ from analysis.triggers import EXAMPLE_IMAGES, TRIGGER, Trigger, distinct_trigger
 
 FAILURES_SHOWN = 50
 ROWS_SHOWN = 40
-CONFIGURATIONS_DRAWN = 24
-"""Configurations with a section of their own: a page of hundreds would not open."""
+CONFIGURATIONS_DRAWN, OF_MANY_DRAWN = 24, 8
+"""Configurations with a section of their own, all or the first of more: a page of hundreds would not open."""
 
 
 def build_report(directory: Path | str, *, reload_seconds: int | None = None) -> Path:
@@ -94,7 +94,8 @@ def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
     visibility, examples_sql = rows(queries.TRIGGERS), queries.trigger_examples(EXAMPLE_IMAGES)
     triggers = gallery(distinct_triggers(configurations), visibility, rows(examples_sql))
     tables = set(rows("SELECT table_name FROM duckdb_tables()")["table_name"])
-    drawn = configurations.head(CONFIGURATIONS_DRAWN)
+    many = len(configurations) > CONFIGURATIONS_DRAWN
+    drawn = configurations.head(OF_MANY_DRAWN if many else CONFIGURATIONS_DRAWN)
     sections = [
         configuration_part(row, estimates, triggers.get(tuple(row[TRIGGER])), rows, tables)
         for _, row in drawn.iterrows()
