@@ -28,8 +28,8 @@ class Figure:
 
     @cached_property
     def spec(self) -> dict:
-        """The chart as Vega-Lite."""
-        return self.chart.to_dict()
+        """The chart as Vega-Lite; that it is valid is for tests, since checking takes longer than all else."""
+        return self.chart.to_dict(validate=False)
 
     @property
     def note(self) -> str:

@@ -306,11 +306,12 @@ def ablation_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Pa
     scores = connection.execute("SELECT * FROM stealth").df()
     blocks: list[Figure | Table] = []
     words = {"sigma": "noise", "poison_ratio": "poison ratio"}
+    last_layer = mi[mi["layer"] == "T"]
     drawn, note = _drawn((axis, named) for axis in words for named in _ablations(scores, axis))
     for axis, named in drawn:
         told = [named["dataset"], named["architecture"], f"{named['estimator']}, {named['protocol']}"]
         label = " · ".join([*told, *([f"σ {named['sigma']:g}"] if "sigma" in named else [])])
-        score_rows, mi_rows = (_where(rows, named) for rows in (scores, mi[mi["layer"] == "T"]))
+        score_rows, mi_rows = (_where(rows, named) for rows in (scores, last_layer))
         for kind, chart, data, sql in (
             ("score", charts.ablation(score_rows, axis), score_rows, "SELECT * FROM stealth"),
             ("mi", charts.ablation_mi(mi_rows, axis), mi_rows, MI_SQL),
