@@ -117,5 +117,5 @@ def _phase_sentences(phases: pd.DataFrame, told: str) -> list[str]:
         )
         parts.append(f"compression of I(X;T) in {named}")
     if len(steady):
-        parts.append(f"none in {', '.join(steady['subset'])}")
+        parts.append(f"{'none' if parts else 'no compression of I(X;T)'} in {', '.join(steady['subset'])}")
     return [f"By {told}: {'; '.join(parts)}."] if parts else []
