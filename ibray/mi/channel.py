@@ -22,6 +22,7 @@ from ibray.errors import UserError
 from ibray.mi.bounds import bracket, gaussian_cap, over_images, pair_terms
 from ibray.mi.interface import EstimationError, MIEstimate
 from ibray.mi.samples import PairedSamples, paired, project
+from ibray.mi.setting_checks import check_not_negative, check_whole
 
 # Eigenvalues of the noise's correlation matrix below this are float32 rounding of what it was computed from.
 SMALLEST_EIGENVALUE = 1e-9
@@ -48,12 +49,8 @@ class ChannelSettings:
     only the lower bound means something."""
 
     def __post_init__(self):
-        if self.sigma is not None and not (type(self.sigma) in (int, float) and 0 <= self.sigma < math.inf):
-            raise UserError(f"setting sigma must be 0 or a positive number, not {self.sigma!r}")
-        for name in ("scored_draws", "candidates"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise UserError(f"setting {name} must be a whole number of at least 1, not {value!r}")
+        check_not_negative(self, [] if self.sigma is None else ["sigma"])
+        check_whole(self, {"scored_draws": 1, "candidates": 1})
         if self.sigma is not None and self.covariance is not None:
             raise UserError("the noise is given by sigma or by covariance, not by both")
 

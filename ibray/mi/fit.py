@@ -18,6 +18,7 @@ from ibray.mi.objectives import InfoNCE, own_and_marginal
 from ibray.mi.prepare import normal_scores
 from ibray.mi.samples import PairedSamples
 from ibray.mi.separable import SeparableCritic
+from ibray.mi.setting_checks import check_not_negative, check_positive, check_whole
 from ibray.seeds import generator
 
 KEPT_IMAGES = 1024
@@ -62,16 +63,9 @@ class CriticSettings:
     """Noise draws per image that are scored under `population`, at most those there are."""
 
     def __post_init__(self):
-        for name, least in self._whole().items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise UserError(f"setting {name} must be a whole number of at least {least}, not {value!r}")
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 < value < math.inf:
-                raise UserError(f"setting {name} must be a positive number, not {value!r}")
-        if type(self.weight_decay) not in (int, float) or not 0 <= self.weight_decay < math.inf:
-            raise UserError(f"setting weight_decay must be 0 or a positive number, not {self.weight_decay!r}")
+        check_whole(self, self._whole())
+        check_positive(self, _POSITIVE)
+        check_not_negative(self, ["weight_decay"])
         if type(self.averaging) not in (int, float) or not 0 <= self.averaging < 1:
             raise UserError(f"setting averaging must be at least 0 and below 1, not {self.averaging!r}")
 

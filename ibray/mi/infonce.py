@@ -26,10 +26,11 @@ from ibray.mi.interface import MIEstimate
 from ibray.mi.pairs import infonce_loss
 from ibray.mi.prepare import check_varies
 from ibray.mi.samples import PairedSamples, paired
+from ibray.mi.setting_checks import check_not_negative, check_positive, check_whole
 from ibray.seeds import generator
 
 _WHOLE = {"batch": 2, "negatives": 1, "hidden": 1, "max_epochs": 1, "report_last": 1, "plateau_patience": 0}
-_POSITIVE = ("learning_rate", "grad_clip", "plateau_factor", "early_stop_delta")
+_POSITIVE = ("learning_rate", "grad_clip", "plateau_factor")
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,9 @@ class InfoNCESettings:
     """The value is the mean of this many last epochs."""
 
     def __post_init__(self):
-        for name, least in _WHOLE.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise UserError(f"setting {name} must be a whole number of at least {least}, not {value!r}")
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if name == "early_stop_delta" and value is None:
-                continue
-            if type(value) not in (int, float) or not 0 < value < math.inf:
-                raise UserError(f"setting {name} must be a positive number, not {value!r}")
-        if type(self.weight_decay) not in (int, float) or not 0 <= self.weight_decay < math.inf:
-            raise UserError(f"setting weight_decay must be 0 or a positive number, not {self.weight_decay!r}")
+        check_whole(self, _WHOLE)
+        check_positive(self, _POSITIVE if self.early_stop_delta is None else (*_POSITIVE, "early_stop_delta"))
+        check_not_negative(self, ["weight_decay"])
         if self.plateau_factor >= 1:
             raise UserError(f"setting plateau_factor must be below 1, not {self.plateau_factor!r}")
 

@@ -17,6 +17,7 @@ from ibray.errors import UserError
 from ibray.mi.interface import EstimationError, MIEstimate
 from ibray.mi.prepare import as_points, check_varies
 from ibray.mi.samples import paired
+from ibray.mi.setting_checks import check_whole
 from ibray.seeds import generator
 
 MEDIAN_OF = 1000
@@ -41,8 +42,7 @@ class RenyiSettings:
     def __post_init__(self):
         if type(self.alpha) not in (int, float) or not 0 < self.alpha < math.inf or self.alpha == 1:
             raise UserError(f"setting alpha must be positive and not 1 (1.01 is near Shannon's), not {self.alpha!r}")
-        if type(self.max_images) is not int or self.max_images < 2:
-            raise UserError(f"setting max_images must be a whole number of at least 2, not {self.max_images!r}")
+        check_whole(self, {"max_images": 2})
 
 
 def hsic(x: object, y: object, *, seed: int = 0) -> MIEstimate:

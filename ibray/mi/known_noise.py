@@ -7,7 +7,6 @@ Nothing is trained.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +14,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ibray.errors import UserError
 from ibray.mi.bounds import Mean, bracket, group_terms, over_images
 from ibray.mi.channel import known_noise_ty, output_channel
 from ibray.mi.discrete import discrete_mi, entropy
@@ -24,6 +22,7 @@ from ibray.mi.noise_draws import XTEstimates, adaptive_xt
 from ibray.mi.noise_ladder import NoiseLadder, noise_ladder
 from ibray.mi.quantities import HIDDEN
 from ibray.mi.samples import paired, project
+from ibray.mi.setting_checks import check_positive, check_whole
 from ibray.mi.subset_samples import Draws, SubsetSamples
 
 LEAST_DRAWS = 4
@@ -44,12 +43,8 @@ class CertifiedSettings:
     """I(T;Yhat): values of T over all images that each is told from."""
 
     def __post_init__(self):
-        for name, least in {"max_draws": LEAST_DRAWS, "scored_draws": 1, "candidates": 1}.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise UserError(f"setting {name} must be a whole number of at least {least}, not {value!r}")
-        if type(self.tolerance) not in (int, float) or not 0 < self.tolerance < math.inf:
-            raise UserError(f"setting tolerance must be a positive number, not {self.tolerance!r}")
+        check_whole(self, {"max_draws": LEAST_DRAWS, "scored_draws": 1, "candidates": 1})
+        check_positive(self, ["tolerance"])
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from sklearn.neighbors import KDTree
 
-from ibray.errors import UserError
 from ibray.mi.interface import EstimationError, MIEstimate
 from ibray.mi.prepare import as_points, check_varies, from_terms
 from ibray.mi.samples import paired
+from ibray.mi.setting_checks import check_whole
 from ibray.seeds import generator
 
 TIE_BREAK = 1e-10
@@ -32,8 +32,7 @@ class KSGSettings:
     """Neighbours: more of them, less variance and more bias."""
 
     def __post_init__(self):
-        if type(self.k) is not int or self.k < 1:
-            raise UserError(f"setting k must be a whole number of at least 1, not {self.k!r}")
+        check_whole(self, {"k": 1})
 
 
 def ksg(x: object, y: object, *, seed: int = 0, **settings: object) -> MIEstimate:
