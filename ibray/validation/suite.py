@@ -122,7 +122,7 @@ def run(plan: Plan, contenders: Sequence[Contender], report: Callable[[str], Non
     for contender in contenders:
         judged_critic = contender.trained and contender.protocol not in IN_SAMPLE
         seeds = range(plan.trained_seeds if judged_critic else 1 if contender.trained else plan.seeds)
-        n = plan.trained_n if judged_critic else plan.n
+        n = plan.trained_n if judged_critic else min(plan.n, plan.trained_n) if contender.trained else plan.n
         for problem in plan.problems_of(contender):
             report(f"{contender.name}: truth of {problem.name}")
             measured = [checks.measure(problem, contender, n, seed) for seed in seeds]
