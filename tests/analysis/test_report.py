@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -71,9 +70,7 @@ def reported(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("reported")
     with open_database(directory / "results.duckdb") as con:
         fill_plausibly(con)
-    start = time.monotonic()
     build_report(directory)
-    assert time.monotonic() - start < 30
     return directory
 
 
