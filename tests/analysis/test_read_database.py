@@ -55,7 +55,7 @@ def database(tmp_path: Path) -> Path:
 
 
 def test_reads_succeed_and_are_consistent_beside_a_writer(database):
-    process = writer(database, 3.0)
+    process = writer(database, 6.0)
     counts = []
     while process.poll() is None:
         with read(database) as con:
