@@ -27,6 +27,7 @@ def numbers(estimate):
     return replace(estimate, seconds=0.0)
 
 
+@pytest.mark.timeout(1200)
 def test_reads_the_gaussian_of_the_paper():
     """Fig. 2: 1.5 ln 7 nats, read within 0.1; and what is missing is InfoNCE's own bias, not the critic's.
 
