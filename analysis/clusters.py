@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.db import has_table
 from analysis.trajectories import subset_roles
 
 METRICS = {
@@ -55,10 +54,8 @@ def cluster_metrics(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
     Columns `METRIC_COLUMNS`: `value` is the mean over `seeds` runs that have one, with standard deviation `sd` and
     Student's 95% interval over them, NaN for one; `n` the images that the metric is about. Units are in `METRICS`.
-    Empty where the stage did not run, or in a database that is older than it.
+    Empty where the stage did not run.
     """
-    if not has_table(connection, "clusters"):
-        return pd.DataFrame(columns=METRIC_COLUMNS)
     rows = connection.execute(METRICS_SQL).df()
     half = stats.t.ppf(0.975, np.maximum(rows["seeds"] - 1, 1)) * rows["sd"] / np.sqrt(np.maximum(rows["seeds"], 1))
     return rows.assign(ci_low=rows["value"] - half, ci_high=rows["value"] + half)[METRIC_COLUMNS]

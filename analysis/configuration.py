@@ -34,12 +34,11 @@ class Configuration:
 
 
 def configuration_part(
-    configuration: pd.Series, estimates: pd.DataFrame, trigger: Trigger | None, rows: Rows, tables: set[str]
+    configuration: pd.Series, estimates: pd.DataFrame, trigger: Trigger | None, rows: Rows
 ) -> Configuration:
     """The section of one row of the view `configurations`.
 
-    estimates: configuration, estimator, protocol, settings of all there are. rows: runs SQL. tables: those that the
-    database has; one of an earlier version lacks some.
+    estimates: configuration, estimator, protocol, settings of all there are. rows: runs SQL.
     """
     key, label = configuration["configuration"], configuration["label"]
     base = f"{slug(label)[:80]}-{key}"  # a file name has room for 255 bytes
@@ -80,7 +79,7 @@ def configuration_part(
         ("noise_ladder", "I(X; T + τZ) as noise is added", queries.noise_ladder_of(key), charts.noise_ladder),
         ("embeddings", "t-SNE of T, one seed", queries.embeddings_of(key), charts.tsne_panels),
     ):  # fmt: skip
-        found = rows(sql) if table in tables else pd.DataFrame()
+        found = rows(sql)
         draw(slug(table), caption, chart(found) if len(found) else None, found, sql)
     counts = f"{configuration['done']} of {configuration['runs']} runs done"
     failed = f", {configuration['failed']} failed" if configuration["failed"] else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DATABASE_NAME = "results.duckdb"
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between two tries on a locked file
 
@@ -36,7 +36,7 @@ def read(
         writes_files: whether SQL may read and write other files: never where people's own SQL is run.
 
     Raises:
-        AnalysisError: no such file, not a results database, written by newer code, or locked for too long.
+        AnalysisError: no such file, not a results database, written by newer or older code, or locked for too long.
     """
     source = Path(path_or_dir)
     if source.is_dir():
@@ -57,12 +57,6 @@ def read(
             connection.execute("SET enable_progress_bar = false")  # it draws over what the caller prints
             _check_schema(connection, source)
             yield connection
-
-
-def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether a table is there: databases of earlier versions lack the younger ones."""
-    sql = "SELECT count(*) FROM duckdb_tables() WHERE table_name = ? AND NOT internal"
-    return connection.execute(sql, [name]).fetchone()[0] > 0
 
 
 def _write_ahead_log(database: Path) -> Path:
@@ -100,8 +94,11 @@ def _check_schema(connection: duckdb.DuckDBPyConnection, source: Path) -> None:
         raise AnalysisError(f"{source} does not say which schema it has: no schema_version in meta")
     version = int(rows[0][0])
     if version > SCHEMA_VERSION:
+        raise AnalysisError(f"{source} has schema version {version}, this code reads {SCHEMA_VERSION}: update ibray")
+    if version < SCHEMA_VERSION:
         raise AnalysisError(
-            f"{source} has schema version {version}, this code reads up to {SCHEMA_VERSION}: update ibray"
+            f"{source} has schema version {version}, this code reads {SCHEMA_VERSION}: "
+            "run `ibray sweep` with it once, which brings it up to date"
         )
 
 

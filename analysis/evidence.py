@@ -11,7 +11,6 @@ import duckdb
 import pandas as pd
 
 from analysis.bounds import SATURATED_NATS, SATURATED_SHARE
-from analysis.db import has_table
 from analysis.intervals import Effect, Measure, largest, mean, over_seeds, smallest
 from analysis.settings import HIGH, VARIANT, family, ratio_level, training_epochs
 from analysis.trajectories import LAYER, TY, XT
@@ -247,7 +246,7 @@ class Evidence:
         for axes in self._axes.values():
             axes["per_class"] = None if pd.isna(axes["per_class"]) else int(axes["per_class"])  # NaN equals nothing
             axes["epochs"] = training_epochs(axes["cell"])
-        self._clusters = _by_run(connection, CLUSTERS) if has_table(connection, "clusters") else {}
+        self._clusters = _by_run(connection, CLUSTERS)
         self._visibility = _by_run(connection, VISIBILITY)
         self._runs: dict[tuple, dict[str, Run]] = defaultdict(dict)
         for row in connection.execute(ESTIMATES).df().itertuples():

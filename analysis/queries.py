@@ -51,12 +51,12 @@ SELECT DISTINCT configuration, estimator, protocol, settings FROM trajectories
 WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)') AND isfinite(nats) ORDER BY ALL"""
 
 
-# The view `triggers` by metric, with intervals; databases of earlier versions lack the view and the column `images`.
+# The view `triggers` by metric, with intervals.
 TRIGGERS = """\
 SELECT
     r.dataset, r.attack, r.attack_params, p.images, p.metric, avg(p.value) AS value, stddev_samp(p.value) AS sd,
     avg(p.ci_low) AS ci_low, avg(p.ci_high) AS ci_high, max(p.n) AS n, count(p.value) AS runs
-FROM (FROM perceptual UNION ALL BY NAME SELECT NULL::VARCHAR AS images WHERE false) p
+FROM perceptual p
 JOIN runs r USING (run_id)
 GROUP BY ALL ORDER BY ALL"""
 

@@ -93,11 +93,10 @@ def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
         overview.append(Figure("stealth", caption, charts.stealth_bars(scores), scores, queries.STEALTH))
     visibility, examples_sql = rows(queries.TRIGGERS), queries.trigger_examples(EXAMPLE_IMAGES)
     triggers = gallery(distinct_triggers(configurations), visibility, rows(examples_sql))
-    tables = set(rows("SELECT table_name FROM duckdb_tables()")["table_name"])
     many = len(configurations) > CONFIGURATIONS_DRAWN
     drawn = configurations.head(OF_MANY_DRAWN if many else CONFIGURATIONS_DRAWN)
     sections = [
-        configuration_part(row, estimates, triggers.get(tuple(row[TRIGGER])), rows, tables)
+        configuration_part(row, estimates, triggers.get(tuple(row[TRIGGER])), rows)
         for _, row in drawn.iterrows()
     ]
     units = rows(queries.UNITS)

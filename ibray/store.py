@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from ibray.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_RETRY_SECONDS = 0.02
 
 Row = Mapping[str, Any]
@@ -127,6 +127,7 @@ def create(path: Path) -> None:
         with connect(path) as con:
             check_version(con, path)
             _make_tables(con)
+            con.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(SCHEMA_VERSION)])
         return
     new = path.with_name(f".{path.name}.new")  # renamed when it is whole, whenever this process may die
     for left in (new, new.with_name(f"{new.name}.wal")):

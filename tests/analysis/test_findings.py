@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +9,6 @@ from synthetic_results import fill_plausibly, insert, open_database, run_row
 
 from analysis import db, findings
 from analysis.findings import ablation_part, bounds_part, claims_part, sensitivity_part, table1_part, tradeoff_part
-from analysis.report import build_report
 from analysis.stealth import stealth_intervals
 from analysis.trajectories import mi_rows
 
@@ -101,13 +99,3 @@ def test_ceilings_are_not_failures(tmp_path):
     assert "0 failed" in words(part) and "values lie at their estimator's ceiling" in words(part)
     table = next(table for table in part.tables if table.name == "bounds")
     assert isinstance(table.data, pd.DataFrame) and np.isfinite(table.data["worst_margin"]).all()
-
-
-def test_a_database_of_an_earlier_version(tmp_path):
-    """Without the tables that came later."""
-    with open_database(tmp_path / "results.duckdb") as con:
-        fill_plausibly(con, attacks=("badnets",), seeds=(0,))
-    with duckdb.connect(str(tmp_path / "results.duckdb")) as con:
-        for table in ("noise_ladder", "tau_half", "clusters", "embeddings"):
-            con.execute(f"DROP TABLE IF EXISTS {table}")
-    assert "badnets" in build_report(tmp_path).read_text(encoding="utf-8")

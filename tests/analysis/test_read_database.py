@@ -133,6 +133,8 @@ def test_what_is_wrong_is_said_on_one_line(tmp_path):
     duckdb.connect(tmp_path / "other.duckdb").close()
     with open_database(tmp_path / "newer.duckdb") as con:
         con.execute("UPDATE meta SET value = '99'")
+    with open_database(tmp_path / "older.duckdb") as con:
+        con.execute("UPDATE meta SET value = '1'")
     with open_database(tmp_path / "silent.duckdb") as con:
         con.execute("DELETE FROM meta")
     expected = {
@@ -142,6 +144,7 @@ def test_what_is_wrong_is_said_on_one_line(tmp_path):
         "empty.duckdb": "not a valid DuckDB database",
         "other.duckdb": "not one of ibray's",
         "newer.duckdb": "schema version 99",
+        "older.duckdb": "run `ibray sweep` with it once",
         "silent.duckdb": "no schema_version",
     }
     for name, words in expected.items():

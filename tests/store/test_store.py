@@ -54,7 +54,18 @@ def test_creating_twice_changes_nothing(path):
     with duckdb.connect(str(path)) as con:
         con.execute("INSERT INTO meta VALUES ('mine', 'kept')")
     store.create(path)
-    assert query(path, "SELECT * FROM meta ORDER BY 1") == [("mine", "kept"), ("schema_version", "1")]
+    assert query(path, "SELECT * FROM meta ORDER BY 1") == [("mine", "kept"), ("schema_version", "2")]
+
+
+def test_the_database_of_older_code_is_brought_up_to_date(path):
+    store.create(path)
+    with duckdb.connect(str(path)) as con:
+        con.execute("UPDATE meta SET value = '1'")
+        con.execute("ALTER TABLE perceptual DROP COLUMN images")
+        con.execute("DROP VIEW triggers")
+    store.create(path)
+    assert query(path, "FROM meta") == [("schema_version", "2")]
+    assert query(path, "SELECT images FROM triggers") == []
 
 
 def test_the_database_of_newer_code_is_refused_and_left_as_it_is(path):
@@ -63,7 +74,7 @@ def test_the_database_of_newer_code_is_refused_and_left_as_it_is(path):
         con.execute("UPDATE meta SET value = '99'")
         con.execute("DROP VIEW mi")
     before = path.read_bytes()
-    with pytest.raises(UserError, match=r"newer ibray \(schema 99, this one writes 1\); upgrade ibray or choose"):
+    with pytest.raises(UserError, match=r"newer ibray \(schema 99, this one writes 2\); upgrade ibray or choose"):
         store.create(path)
     assert path.read_bytes() == before
 
