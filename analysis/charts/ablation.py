@@ -20,7 +20,7 @@ from analysis.charts.lines import (
     seeds_note,
     stroke_legend,
 )
-from analysis.charts.style import BASELINE_COLOUR, ROLE_COLOURS, attack_colours, grid
+from analysis.charts.style import BASELINE_COLOUR, ROLE_COLOURS, attack_colours, grid, sized
 from analysis.labels import attack_label
 from analysis.trajectories import CLEAN_CLASS, LAYER, XT, subset_roles
 
@@ -74,7 +74,7 @@ def ablation(scores: pd.DataFrame, axis: Axis) -> alt.ConcatChart | None:
             detail="label",  # lines of one attack under several ratios have its colour
             below=below,
         )
-        panels.append(chart.properties(width=250, height=220))
+        panels.append(sized(chart, width=250, height=220))
     note = [f"{seeds_note(scores)} Lower is stealthier."]
     note += ["Dashed rule: mean of models without an attack."] * bool(len(baseline))
     return grid(panels, f"Stealth score over the {AXIS_TITLES[axis]}", note, 3, color="shared")
@@ -120,7 +120,7 @@ def ablation_mi(rows: pd.DataFrame, axis: Axis) -> alt.ConcatChart | None:
         chart = line_panel(
             part, _x(points, axis), ("nats", title, scale), colour, pick, owner=not panels, tooltip=tooltip
         )
-        panels.append(chart.properties(width=250, height=200, title=label))
+        panels.append(sized(chart, width=250, height=200, title=label))
     first = rows.iloc[0]
     note = [f"Estimate: {first['estimator']}, {first['protocol']}. {band_note(each, points)}"]
     return grid(panels, f"I(X;T) at the last snapshot over the {AXIS_TITLES[axis]}", note, 3, color="shared")

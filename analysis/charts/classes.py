@@ -19,7 +19,7 @@ from analysis.charts.lines import (
     over_seeds,
     stroke_legend,
 )
-from analysis.charts.style import QUANTITY_COLOURS, QUANTITY_DASHES, epoch_axis, epoch_scale, grid, setting_title
+from analysis.charts.style import QUANTITY_COLOURS, QUANTITY_DASHES, epoch_axis, epoch_scale, grid, setting_title, sized
 
 
 def class_panels(rows: pd.DataFrame) -> alt.ConcatChart | None:
@@ -62,7 +62,7 @@ def class_panels(rows: pd.DataFrame) -> alt.ConcatChart | None:
             tooltip=band_tooltip("nats", alt.Tooltip("measure:N"), alt.Tooltip("epoch:Q")),
             dash=dash,
         )
-        panels.append(chart.properties(width=220, height=150, title=name))
+        panels.append(sized(chart, width=220, height=150, title=name))
     first = rows.iloc[0]
     note = [f"Estimate: {first['estimator']}, {first['protocol']}. {band_note(rows, points)}"]
     return grid(panels, setting_title(rows), note, 3, color="shared", strokeDash="shared")

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from analysis.charts.lines import WHOLE, coloured, dot_legend, legend_pick, line_names, named_lines, number_column
-from analysis.charts.style import grid
+from analysis.charts.style import grid, sized
 
 SIZE = 250
 
@@ -33,7 +33,7 @@ def tsne_panels(points: pd.DataFrame) -> alt.ConcatChart | None:
     panels = []
     for epoch, part in points.groupby("epoch"):
         phase = f" · {part['phase'].iloc[0]}" if "phase" in part and part["phase"].notna().all() else ""
-        panels.append(_map(part, colour, pick, owner=not panels).properties(title=f"epoch {epoch}{phase}"))
+        panels.append(sized(_map(part, colour, pick, owner=not panels), title=f"epoch {epoch}{phase}"))
     note = ["A point is a training image. Near points are alike in T; distances between groups and axes mean nothing."]
     return grid(panels, "T of single images, by t-SNE", note, 3, color="shared")
 

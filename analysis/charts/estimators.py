@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.charts.lines import QUANTITY_TITLES, WHOLE, coloured, dot_legend, legend_pick, number_column, rule_at
-from analysis.charts.style import BASELINE_COLOUR, CLEAN_CLASS_GREYS, ROLE_COLOURS, grid
+from analysis.charts.style import BASELINE_COLOUR, CLEAN_CLASS_GREYS, ROLE_COLOURS, grid, sized
 from analysis.trajectories import CLEAN_CLASS, against_certified, subset_roles
 
 SIZE = 300
@@ -41,7 +41,7 @@ def estimator_comparison(rows: pd.DataFrame) -> alt.ConcatChart | None:
     for quantity in [*QUANTITY_TITLES, *sorted(set(pairs["quantity"]) - set(QUANTITY_TITLES))]:
         for estimate, part in pairs[pairs["quantity"] == quantity].groupby("estimate"):
             title = f"{QUANTITY_TITLES.get(quantity, quantity)} · {estimate}"
-            panels.append(_panel(part, colour, pick, owner=not panels).properties(title=title))
+            panels.append(sized(_panel(part, colour, pick, owner=not panels), title=title))
     below = int((pairs["gap"] < 0).sum())
     note = [
         "Line: both agree. Shaded: beyond the estimator's ceiling (above), beyond log n of the largest subset (right).",
@@ -78,4 +78,4 @@ def _panel(pairs: pd.DataFrame, colour: alt.Color, pick, *, owner: bool) -> alt.
     columns += ["attack"] * ("attack" in pairs)
     dots = alt.Chart(pairs[columns]).mark_point(filled=True, size=45)
     dots = dots.encode(x, y, color=colour, opacity=opacity, tooltip=tooltip)
-    return alt.layer(*layers, dots.add_params(param) if owner else dots).properties(width=SIZE, height=SIZE)
+    return alt.layer(*layers, dots.add_params(param) if owner else dots, width=SIZE, height=SIZE)

@@ -16,7 +16,7 @@ from analysis.charts.lines import (
     rule_at,
     stroke_legend,
 )
-from analysis.charts.style import BASELINE_COLOUR, CLEAN_CLASS_GREYS, ROLE_COLOURS, epoch_axis, epoch_scale, grid
+from analysis.charts.style import BASELINE_COLOUR, CLEAN_CLASS_GREYS, ROLE_COLOURS, epoch_axis, epoch_scale, grid, sized
 from analysis.trajectories import CLEAN_CLASS, against_certified, subset_roles
 
 COLOURS = {**ROLE_COLOURS, CLEAN_CLASS: CLEAN_CLASS_GREYS[0]}
@@ -63,7 +63,7 @@ def gap_over_epochs(rows: pd.DataFrame) -> alt.ConcatChart | None:
             tooltip=tooltip,
             below=[rule_at(0, "y", BASELINE_COLOUR)],
         )
-        panels.append(chart.properties(width=340, height=230, title=QUANTITY_TITLES[quantity]))
+        panels.append(sized(chart, width=340, height=230, title=QUANTITY_TITLES[quantity]))
     several = runs["run_id"].nunique()
     drawn = "One run, no interval."
     if several > 1:

@@ -18,7 +18,7 @@ from analysis.charts.lines import (
     rule_at,
     seeds_note,
 )
-from analysis.charts.style import BASELINE_COLOUR, epoch_axis, epoch_scale, grid, setting_title, styled
+from analysis.charts.style import BASELINE_COLOUR, epoch_axis, epoch_scale, grid, setting_title, sized, styled
 
 TAU = "τ, in between-image RMS of T"
 Z95 = 1.96
@@ -69,7 +69,7 @@ def noise_ladder(rows: pd.DataFrame) -> alt.ConcatChart | None:
             dash=dash,
             below=[rule_at(ceiling, "y", BASELINE_COLOUR) for ceiling in ceilings],
         )
-        panels.append(chart.properties(width=250, height=220, title=f"epoch {epoch}"))
+        panels.append(sized(chart, width=250, height=220, title=f"epoch {epoch}"))
     note = [f"Certified lower bounds. {_band(rows, points)}", "Dashed: log n of the subsets. Z is Gaussian noise."]
     return grid(panels, setting_title(rows), note, 3, color="shared", strokeDash="shared")
 
@@ -101,7 +101,7 @@ def tau_half(rows: pd.DataFrame) -> alt.LayerChart | None:
         dash=dash,
     )
     note = [f"The noise at which I(X; T + τZ) crosses half of log n. {_band(rows, points)}"]
-    return styled(chart.properties(title=alt.Title(setting_title(rows), subtitle=note)))
+    return styled(sized(chart, title=alt.Title(setting_title(rows), subtitle=note)))
 
 
 def _band(rows: pd.DataFrame, points: pd.DataFrame) -> str:

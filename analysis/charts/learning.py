@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from analysis.charts.style import PANEL_HEIGHT, PANEL_WIDTH, band, setting_title, styled
+from analysis.charts.style import PANEL_HEIGHT, PANEL_WIDTH, band, setting_title, sized, styled
 
 METRIC_COLOURS = {"train accuracy": "#9a9a9a", "test accuracy": "#3B8FD4", "attack success": "#D55E00"}
 
@@ -55,4 +55,4 @@ def learning_curves(epochs: pd.DataFrame) -> alt.LayerChart:
         base.mark_line(strokeWidth=2).encode(y=y, opacity=visible),
         base.mark_point(filled=True, size=18).encode(y=y, opacity=visible, tooltip=tooltip).add_params(pick),
     )
-    return styled(mark.properties(width=PANEL_WIDTH, height=PANEL_HEIGHT - 60, title=setting_title(epochs)))
+    return styled(sized(mark, width=PANEL_WIDTH, height=PANEL_HEIGHT - 60, title=setting_title(epochs)))

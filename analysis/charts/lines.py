@@ -178,7 +178,7 @@ def line_panel(
     layers.append(dots.add_params(param) if owner else dots)
     if detail is not None:
         layers = [layer.encode(detail=f"{detail}:N") for layer in layers]
-    return alt.layer(*below, *layers).properties(width=PANEL_WIDTH, height=PANEL_HEIGHT)
+    return alt.layer(*below, *layers, width=PANEL_WIDTH, height=PANEL_HEIGHT)
 
 
 def band_tooltip(value: str, *first: alt.Tooltip, unit: str = "nats", digits: str = ".3f") -> list[alt.Tooltip]:

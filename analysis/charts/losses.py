@@ -18,7 +18,7 @@ from analysis.charts.lines import (
     over_seeds,
     seeds_note,
 )
-from analysis.charts.style import PANEL_WIDTH, setting_title, styled
+from analysis.charts.style import PANEL_WIDTH, setting_title, sized, styled
 
 
 def class_losses(rows: pd.DataFrame) -> alt.LayerChart | None:
@@ -55,7 +55,7 @@ def class_losses(rows: pd.DataFrame) -> alt.LayerChart | None:
         dot=10,  # there are many epochs
     )
     title = alt.Title(setting_title(rows), subtitle=[f"{seeds_note(rows)} Label as trained on."])
-    return styled(chart.properties(width=PANEL_WIDTH, title=title))
+    return styled(sized(chart, width=PANEL_WIDTH, title=title))
 
 
 def _domain(points: pd.DataFrame, logarithmic: bool) -> list[float]:

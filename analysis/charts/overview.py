@@ -64,7 +64,7 @@ def sweep_overview(stages: pd.DataFrame) -> alt.ConcatChart | None:
         x = alt.X("time:Q", title=f"total time over all units, {name}", scale=scale)
         bar = base.mark_bar(height={"band": 0.7}, color=BAR_COLOUR).encode(x)
         text = base.mark_text(align="left", dx=4, fontSize=12).encode(x, text=alt.Text("time:Q", format=".3~g"))
-        panels.append(alt.layer(bar, text).properties(**size))
+        panels.append(alt.layer(bar, text, **size))
     done, failed = (int((stages["status"] == status).sum()) for status in ("done", "failed"))
     note = [f"{len(stages)} units of work: {done} done, {failed} failed, {len(stages) - done - failed} open."]
     return grid(panels, "What the sweep did", note, 2)

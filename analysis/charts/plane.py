@@ -15,7 +15,7 @@ from analysis.charts.lines import (
     number_column,
     stroke_legend,
 )
-from analysis.charts.style import BASELINE_COLOUR, LAYER_COLOURS, grid, setting_title
+from analysis.charts.style import BASELINE_COLOUR, LAYER_COLOURS, grid, setting_title, sized
 from analysis.trajectories import CLEAN_CLASS, TY, XT
 
 SIZE = 380
@@ -59,7 +59,7 @@ def information_plane(rows: pd.DataFrame) -> alt.ConcatChart | None:
     charts = []
     for part, title in zip(panels, titles, strict=True):
         chart = _plane(part, scales, colour, sizes, detail, pick, owner=not charts)
-        charts.append(chart.properties(width=size, height=size, **({"title": title} if title else {})))
+        charts.append(sized(chart, width=size, height=size, **({"title": title} if title else {})))
     seeds = int(points["seeds"].max())
     first = rows.iloc[0]
     note = [

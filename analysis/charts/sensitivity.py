@@ -48,4 +48,4 @@ def sensitivity(table: pd.DataFrame) -> alt.LayerChart | None:
     note = ["Dot: a ranking under one combination of options; 1: the order of the default, 0: unrelated to it."]
     note += ["Orange: mean of the option."] * bool(len(several))
     heading = alt.Title("How much the ranking moves between options", subtitle=note)
-    return styled(alt.layer(*layers).properties(width=420, height=alt.Step(24), title=heading))
+    return styled(alt.layer(*layers, width=420, height=alt.Step(24), title=heading))

@@ -30,16 +30,26 @@ FONT = "Helvetica Neue, Arial, sans-serif"
 PANEL_WIDTH, PANEL_HEIGHT = 400, 270
 
 
+CONFIG = alt.Config(
+    font=FONT,
+    axis=alt.AxisConfig(labelFontSize=12, titleFontSize=13, titleFontWeight="normal", titlePadding=8),
+    legend=alt.LegendConfig(columns=4, labelFontSize=12, labelLimit=240, symbolLimit=60),
+    header=alt.HeaderConfig(labelFontSize=13, labelFontWeight="bold", labelLimit=600),
+    title=alt.TitleConfig(anchor="start", fontSize=14, subtitleFontSize=12, subtitlePadding=6),
+    view=alt.ViewConfig(strokeOpacity=0.25),
+)
+
+
+def sized(chart: alt.TopLevelMixin, **properties: object) -> alt.TopLevelMixin:
+    """`chart.properties(...)`, done in place: Altair copies a chart at every call, and builds all its layers anew."""
+    for name, value in properties.items():
+        setattr(chart, name, value)
+    return chart
+
+
 def styled(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
-    """Readable sizes; no colours, so that a page can set those for light and dark."""
-    return (
-        chart.configure(font=FONT)
-        .configure_axis(labelFontSize=12, titleFontSize=13, titleFontWeight="normal", titlePadding=8)
-        .configure_legend(columns=4, labelFontSize=12, labelLimit=240, symbolLimit=60)
-        .configure_header(labelFontSize=13, labelFontWeight="bold", labelLimit=600)
-        .configure_title(anchor="start", fontSize=14, subtitleFontSize=12, subtitlePadding=6)
-        .configure_view(strokeOpacity=0.25)
-    )
+    """The chart, in place, with readable sizes; no colours, so that a page can set those for light and dark."""
+    return sized(chart, config=CONFIG)
 
 
 def setting_title(rows: pd.DataFrame) -> str:
@@ -72,7 +82,8 @@ def grid(panels: Sequence[alt.TopLevelMixin], title: str, note: Sequence[str], c
     """
     header = alt.Title(title, subtitle=list(note))
     columns = min(columns, len(panels))
-    return styled(alt.concat(*panels, columns=columns, spacing=24, title=header).resolve_scale(**shared))
+    resolve = alt.Resolve(scale=alt.ScaleResolveMap(**shared)) if shared else alt.Undefined
+    return styled(alt.concat(*panels, columns=columns, spacing=24, title=header, resolve=resolve))
 
 
 def epoch_scale(epochs: pd.Series) -> alt.Scale:

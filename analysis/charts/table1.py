@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from analysis.charts.lines import number_column
-from analysis.charts.style import BASELINE_COLOUR, grid
+from analysis.charts.style import BASELINE_COLOUR, grid, sized
 from analysis.labels import attack_label
 
 SCORES = {"s_xt": "I(X;T)", "s_ty": "I(T;Ŷ)", "score": "score"}
@@ -37,7 +37,7 @@ def table1_heatmap(table: pd.DataFrame) -> alt.ConcatChart | None:
     for source in ("ours", "paper"):
         here = cells[cells["source"] == source]
         if len(here):
-            panels.append(_panel(here, rows, top).properties(width=210, height=alt.Step(24), title=source))
+            panels.append(sized(_panel(here, rows, top), width=210, height=alt.Step(24), title=source))
     note = ["Mean distance from the clean classes, 0 to 1, in I(X;T) and I(T;Ŷ); score: mean of both. – is missing."]
     if known["low"].notna().any():
         note.append("Point at one of our scores for its interval.")

@@ -99,7 +99,7 @@ def _panel(points: pd.DataFrame, metric: str, top: float, colour: alt.Color, pic
         horizontal = alt.X("low:Q", **x_axis)
         bars.append(rule.encode(horizontal, y, x2="high:Q", color=colour, opacity=faint))
     layers = [*bars, labels, dots.add_params(param) if owner else dots]
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    return alt.layer(*layers, width=WIDTH, height=HEIGHT)
 
 
 def spread(values: pd.Series, gap: float) -> pd.Series:

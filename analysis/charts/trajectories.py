@@ -73,11 +73,9 @@ def trajectories(rows: pd.DataFrame, phases: pd.DataFrame | None = None) -> alt.
     note = [f"Estimate: {first['estimator']}, {first['protocol']}. {band_note(rows, points)}"]
     note += ["Dashed rule: the estimator's ceiling."] * bool(len(ceilings))
     note += ["Shaded: phases of training."] * bool(_shades(phases, rows["epoch"], alt.X()))
-    return styled(
-        alt.hconcat(*panels, spacing=30, title=alt.Title(setting_title(rows), subtitle=note)).resolve_scale(
-            color="shared", strokeDash="shared"
-        )
-    )
+    shared = alt.Resolve(scale=alt.ScaleResolveMap(color="shared", strokeDash="shared"))
+    header = alt.Title(setting_title(rows), subtitle=note)
+    return styled(alt.hconcat(*panels, spacing=30, title=header, resolve=shared))
 
 
 def _ceilings(ceilings: pd.DataFrame) -> list[alt.Chart]:
