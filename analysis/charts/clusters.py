@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from analysis.charts.lines import WHOLE, coloured, dot_legend, legend_pick, line_names, named_lines, number_column
-from analysis.charts.style import grid, sized
+from analysis.charts.style import grid, opacity_if, sized
 
 SIZE = 250
 
@@ -41,7 +41,7 @@ def tsne_panels(points: pd.DataFrame) -> alt.ConcatChart | None:
 def _map(points: pd.DataFrame, colour: alt.Color, pick, *, owner: bool) -> alt.Chart:
     param, picked, _ = pick
     plain = alt.Axis(labels=False, ticks=False, grid=False, domain=False)
-    opacity = picked.then(alt.value(0.75)).otherwise(alt.value(0.04))
+    opacity = opacity_if(picked, 0.75, 0.04)
     chart = (
         alt.Chart(points[["x", "y", "line", "epoch"]])
         .mark_point(filled=True, size=14)

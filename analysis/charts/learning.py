@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from analysis.charts.style import PANEL_HEIGHT, PANEL_WIDTH, band, setting_title, sized, styled
+from analysis.charts.style import PANEL_HEIGHT, PANEL_WIDTH, band, opacity_if, setting_title, sized, styled
 
 METRIC_COLOURS = {"train accuracy": "#9a9a9a", "test accuracy": "#3B8FD4", "attack success": "#D55E00"}
 
@@ -41,8 +41,8 @@ def learning_curves(epochs: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(points).encode(x=x, color=colour)
     scale = alt.Scale(domain=[0, 1])
     y = alt.Y("rate:Q", title="share of images", axis=alt.Axis(format=".0%"), scale=scale)
-    faded = alt.when(pick)
-    visible = faded.then(alt.value(1)).otherwise(alt.value(0.12))
+    picked = alt.when(pick)
+    visible = opacity_if(picked, 1, 0.12)
     tooltip = [
         "metric:N",
         "epoch:Q",
@@ -51,7 +51,7 @@ def learning_curves(epochs: pd.DataFrame) -> alt.LayerChart:
         "seeds:Q",
     ]
     mark = alt.layer(
-        *band(points, x, alt.Y("low:Q", title="share of images", scale=scale), colour, faded),
+        *band(points, x, alt.Y("low:Q", title="share of images", scale=scale), colour, picked),
         base.mark_line(strokeWidth=2).encode(y=y, opacity=visible),
         base.mark_point(filled=True, size=18).encode(y=y, opacity=visible, tooltip=tooltip).add_params(pick),
     )

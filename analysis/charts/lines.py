@@ -8,7 +8,15 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from analysis.charts.style import CLEAN_CLASS_DASHES, CLEAN_CLASS_GREYS, PANEL_HEIGHT, PANEL_WIDTH, ROLE_COLOURS, band
+from analysis.charts.style import (
+    CLEAN_CLASS_DASHES,
+    CLEAN_CLASS_GREYS,
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    ROLE_COLOURS,
+    band,
+    opacity_if,
+)
 from analysis.trajectories import CLEAN_CLASS, TY, XT, subset_roles
 
 WHOLE = "whole"  # the subset of all images, no part of the class-wise figures
@@ -131,14 +139,14 @@ def coloured(field: str, colours: dict[str, str], legend: alt.Legend) -> alt.Col
     return alt.Color(f"{field}:N", legend=legend, scale=scale)
 
 
-def legend_pick(field: str) -> tuple[alt.Parameter, alt.When, alt.When]:
+def legend_pick(field: str) -> tuple[alt.Parameter, alt.When, alt.OpacityValue]:
     """A selection bound to the legend of `field`, its condition, and the opacity that fades what is not picked.
 
     Add the selection to a layer that has the legend's colours: Vega-Lite binds by these. One panel of a figure has it.
     """
     pick = alt.selection_point(fields=[field], bind="legend")
     picked = alt.when(pick)
-    return pick, picked, picked.then(alt.value(1)).otherwise(alt.value(FADED))
+    return pick, picked, opacity_if(picked, 1, FADED)
 
 
 def line_panel(
@@ -146,7 +154,7 @@ def line_panel(
     x: alt.X,
     y: tuple[str, str, alt.Scale],
     colour: alt.Color,
-    pick: tuple[alt.Parameter, alt.When, alt.When],
+    pick: tuple[alt.Parameter, alt.When, alt.OpacityValue],
     *,
     owner: bool,
     tooltip: Sequence[alt.Tooltip],

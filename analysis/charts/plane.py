@@ -15,7 +15,7 @@ from analysis.charts.lines import (
     number_column,
     stroke_legend,
 )
-from analysis.charts.style import BASELINE_COLOUR, LAYER_COLOURS, grid, setting_title, sized
+from analysis.charts.style import BASELINE_COLOUR, LAYER_COLOURS, grid, opacity_if, setting_title, sized
 from analysis.trajectories import CLEAN_CLASS, TY, XT
 
 SIZE = 380
@@ -102,7 +102,7 @@ def _plane(points, scales, colour, sizes, detail, pick, *, owner: bool) -> alt.L
     path = base.mark_line(strokeWidth=1.6).encode(order="epoch:Q")
     dots = base.mark_point(filled=True).encode(size=sizes, tooltip=tooltip)
     known = points.dropna(subset=["xt_sd", "ty_sd"])
-    faint = picked.then(alt.value(0.45)).otherwise(alt.value(0.04))
+    faint = opacity_if(picked, 0.45, 0.04)
     cross = alt.Chart(known).mark_rule(strokeWidth=1.2).encode(color=colour, opacity=faint)
     horizontal = cross.encode(alt.X("xt_low:Q", **x_axis), y, x2="xt_high:Q")
     vertical = cross.encode(x, alt.Y("ty_low:Q", **y_axis), y2="ty_high:Q")

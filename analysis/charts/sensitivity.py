@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from analysis.charts.lines import number_column
-from analysis.charts.style import BAR_COLOUR, BASELINE_COLOUR, INTERVAL_COLOUR, styled
+from analysis.charts.style import BAR_COLOUR, BASELINE_COLOUR, INTERVAL_COLOUR, opacity_if, styled
 
 
 def sensitivity(table: pd.DataFrame) -> alt.LayerChart | None:
@@ -32,7 +32,7 @@ def sensitivity(table: pd.DataFrame) -> alt.LayerChart | None:
     tooltip = [alt.Tooltip("option:N"), alt.Tooltip("tau:Q", format=".3f", title="τ")]
     tooltip += [alt.Tooltip("detail:N")] if "detail" in table else []
     pick = alt.selection_point(fields=["option"], on="pointerover", clear="pointerout")
-    opacity = alt.when(pick, empty=True).then(alt.value(0.75)).otherwise(alt.value(0.2))
+    opacity = opacity_if(alt.when(pick, empty=True), 0.75, 0.2)
     known = table.dropna(subset=["low", "high"])
     rule = alt.Chart(known).mark_rule(strokeWidth=1.5, color=BAR_COLOUR, opacity=0.6)
     several = means[means["rankings"] > 1]

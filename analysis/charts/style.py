@@ -66,11 +66,17 @@ def attack_colours(attacks: pd.Series) -> dict[str, str]:
     return colours | {name: OTHER_ATTACK_COLOURS[i % 3] for i, name in enumerate(others)}
 
 
-def band(points: pd.DataFrame, x: alt.X, y: alt.Y, colour: alt.Color, faded: alt.When, shade: float = 0.18):
+def opacity_if(condition: alt.When, met: float, otherwise: float) -> alt.OpacityValue:
+    """One opacity where the condition holds, another elsewhere; a channel already, which Altair takes long to guess."""
+    return alt.OpacityValue(**condition.then(alt.value(met)).otherwise(alt.value(otherwise)))
+
+
+def band(points: pd.DataFrame, x: alt.X, y: alt.Y, colour: alt.Color, picked: alt.When, shade: float = 0.18):
     """The area from `low` to `high`; no layer where no point has both, as Vega warns of empty ones."""
-    known = points.dropna(subset=["low", "high"])
-    opacity = faded.then(alt.value(shade)).otherwise(alt.value(0.02))
-    area = alt.Chart(known).mark_area().encode(x=x, y=y, y2="high:Q", color=colour, opacity=opacity)
+    has_both = points[["low", "high"]].notna().all(axis=1)
+    known = points if has_both.all() else points[has_both]  # the same frame, so that Altair writes it out once
+    faded = opacity_if(picked, shade, 0.02)
+    area = alt.Chart(known).mark_area().encode(x=x, y=y, y2="high:Q", color=colour, opacity=faded)
     return [area] if len(known) else []
 
 

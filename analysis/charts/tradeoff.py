@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.charts.lines import coloured, dot_legend, legend_pick, number_column
-from analysis.charts.style import attack_colours, grid
+from analysis.charts.style import attack_colours, grid, opacity_if
 from analysis.labels import attack_label
 
 METRICS = {
@@ -87,7 +87,7 @@ def _panel(points: pd.DataFrame, metric: str, top: float, colour: alt.Color, pic
     label_y = alt.Y("label_at:Q", title=title, scale=scale)
     labels = base.mark_text(fontSize=11, baseline="middle", **text).encode(x, label_y, text="label:N", opacity=opacity)
     bars = []
-    faint = picked.then(alt.value(0.6)).otherwise(alt.value(0.05))
+    faint = opacity_if(picked, 0.6, 0.05)
     known = here.dropna(subset=["score_low", "score_high"])
     if len(known):
         vertical = alt.Y("score_low:Q", title=title, scale=scale)

@@ -21,7 +21,7 @@ from analysis.charts.lines import (
     number_column,
     over_seeds,
 )
-from analysis.charts.style import BASELINE_COLOUR, epoch_axis, epoch_scale, setting_title, styled
+from analysis.charts.style import BASELINE_COLOUR, epoch_axis, epoch_scale, opacity_if, setting_title, styled
 
 PHASE_SHADES = (0.06, 0.16)  # opacities, in turn
 PHASE_COLOUR = "#808080"
@@ -110,7 +110,7 @@ def _shades(phases: pd.DataFrame | None, epochs: pd.Series, x: alt.X) -> list[al
     spans["middle"] = np.expm1((np.log1p(spans["from"]) + np.log1p(spans["to"])) / 2)
     base = alt.Chart(spans)
     tooltip = ["phase:N", alt.Tooltip("from:Q", format=".3g"), alt.Tooltip("to:Q", format=".3g")]
-    shade = alt.when("datum.row == 1").then(alt.value(PHASE_SHADES[1])).otherwise(alt.value(PHASE_SHADES[0]))
+    shade = opacity_if(alt.when("datum.row == 1"), PHASE_SHADES[1], PHASE_SHADES[0])
     left, middle = x.copy(), x.copy()
     left.shorthand, middle.shorthand = "from:Q", "middle:Q"
     return [
