@@ -94,6 +94,9 @@ def sweep(
         list[str] | None,
         typer.Option("--stage", metavar="NAME", help="Only this stage and what it needs; repeatable (default: all)."),
     ] = None,
+    order: Annotated[
+        str, typer.Option(help="Which cells go first: cheap, grid (as in the file) or expensive.")
+    ] = "cheap",
     lpips_weights: LpipsWeights = None,
     data_dir: DataDir = None,
     report: Annotated[bool, typer.Option(help="Build the report at the end.")] = True,
@@ -127,7 +130,7 @@ def sweep(
 
     console = _console(stderr=True)
     try:
-        outcome = run(spec, out, Options(data_dir, address, inline, fail_fast, stages or ()), console)
+        outcome = run(spec, out, Options(data_dir, address, inline, fail_fast, stages or (), order), console)
     except KeyboardInterrupt:
         console.print("Interrupted; nothing is lost. The same command goes on from here.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
