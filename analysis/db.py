@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DATABASE_NAME = "results.duckdb"
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between two tries on a locked file
 

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import torch
 
+from ibray.provenance import code, device_facts
 from ibray.stages import STAGES
 from ibray.stages.base import Context, News, Tables, Task
-from ibray.store import Row, StageKey, host
+from ibray.store import Row, StageKey
 
 
 class Sink(Protocol):
@@ -28,7 +29,15 @@ class Sink(Protocol):
 
 
 def execute(
-    task: Task, sink: Sink, *, out: Path, data_dir: Path | None, threads: int, tell: Callable[[News], None]
+    task: Task,
+    sink: Sink,
+    *,
+    out: Path,
+    data_dir: Path | None,
+    threads: int,
+    tell: Callable[[News], None],
+    node: str | None = None,
+    gpus: float | None = None,
 ) -> None:
     """Run a task; its rows and its outcome go to `sink`.
 
@@ -39,20 +48,32 @@ def execute(
         data_dir: the dataset cache; None for the default.
         threads: how many CPU threads it may use.
         tell: receives the task's news.
+        node: Ray's id of the machine; None without Ray.
+        gpus: how many GPUs, or what fraction of one, the task has reserved; None for all of the one it uses.
 
     Raises:
         Exception: whatever the stage raised, after it was written down.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(threads)
-    sink.begin(task.key, host=host(), device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        gpus = 1.0 if gpus is None else gpus
+    else:
+        gpus = 0.0
+    sink.begin(task.key, node=node, **device_facts(device), **code())
     started = time.monotonic()
+
+    def spent() -> dict[str, float]:
+        seconds = time.monotonic() - started
+        return {"seconds": seconds, "gpu_seconds": gpus * seconds, "peak_memory_mb": _peak_memory_mb(device)}
+
     try:
         rows = STAGES[task.stage].run(Context(task, out, data_dir, device, sink.put, sink.written, tell))
     except Exception as error:
-        sink.fail(task.key, describe(error), seconds=time.monotonic() - started)
+        sink.fail(task.key, describe(error), **spent())
         raise
-    sink.finish(task.key, rows, seconds=time.monotonic() - started, peak_memory_mb=_peak_memory_mb(device))
+    sink.finish(task.key, rows, **spent())
 
 
 def describe(error: BaseException) -> str:

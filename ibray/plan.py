@@ -10,10 +10,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ibray import __version__
 from ibray.attacks import get_attack
 from ibray.cell import Cell
-from ibray.provenance import git_state
 from ibray.stages import STAGES
 from ibray.stages.base import Task
 from ibray.store import KEYS, connect, refresh_runs
@@ -48,7 +46,6 @@ def enter_plan(database: Path, cells: Iterable[Cell], missing: Iterable[Task]) -
     """Write the cells and the missing tasks down as queued; what an earlier sweep left unfinished is cleared."""
     cells = list(cells)
     by_key = {task.key: task for task in missing}
-    sha, _ = git_state()
     with connect(database) as con:
         con.begin()
         _register(con, by_key)
@@ -60,7 +57,7 @@ def enter_plan(database: Path, cells: Iterable[Cell], missing: Iterable[Task]) -
         con.execute("INSERT INTO stages BY NAME SELECT *, 'queued' AS status, 0 AS attempts FROM planned")
         con.execute("DELETE FROM runs WHERE run_id NOT IN (SELECT run_id FROM stages)")
         known = {run_id for (run_id,) in con.execute("SELECT run_id FROM runs").fetchall()}
-        new = [run_row(cell, sha) for cell in cells if cell.run_id not in known]
+        new = [run_row(cell) for cell in cells if cell.run_id not in known]
         if new:
             con.register("new_runs", pa.Table.from_pylist(new))
             con.execute("INSERT INTO runs BY NAME FROM new_runs")
@@ -78,7 +75,7 @@ def release_running(database: Path) -> None:
         con.commit()
 
 
-def run_row(cell: Cell, git_sha: str | None) -> dict[str, Any]:
+def run_row(cell: Cell) -> dict[str, Any]:
     """A cell as a row of `runs`, queued."""
     identity = cell.identity
     return {
@@ -96,8 +93,6 @@ def run_row(cell: Cell, git_sha: str | None) -> dict[str, Any]:
         "per_class": cell.dataset.per_class,
         "cell": json.dumps(identity),
         "status": "queued",
-        "ibray_version": __version__,
-        "git_sha": git_sha,
     }
 
 

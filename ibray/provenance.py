@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import socket
 import subprocess
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,41 @@ def git_state() -> tuple[str | None, bool | None]:
 def _git(directory: Path, *arguments: str) -> str:
     command = ["git", "-C", str(directory), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@lru_cache
+def code() -> dict[str, Any]:
+    """Which ibray this process runs, on which packages: columns of `stages`."""
+    sha, dirty = git_state()
+    return {
+        "ibray_version": ibray.__version__,
+        "git_sha": sha,
+        "git_dirty": dirty,
+        "versions": json.dumps(versions()),
+    }
+
+
+@lru_cache
+def device_facts(device: torch.device) -> dict[str, Any]:
+    """Where this process computes: columns of `stages`."""
+    if device.type != "cuda":
+        return {"host": host(), "device": "cpu", "driver": None}
+    return {"host": host(), "device": torch.cuda.get_device_name(device), "driver": gpu_driver()}
+
+
+def host() -> str:
+    """This machine's name, as stored with what it computed."""
+    return socket.gethostname()
+
+
+def gpu_driver() -> str | None:
+    """The version of the NVIDIA driver, None where nvidia-smi is not there to tell it."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.strip().splitlines()[0] if told.strip() else None
 
 
 def machine() -> dict[str, Any]:

@@ -201,6 +201,7 @@ def _trials_in_advance(spec: SweepSpec, is_cluster: bool) -> int:
 def run_trial(config: dict[str, Any], settings: dict[str, Any]) -> None:
     """What runs in a worker: one task, its rows to the writer, its news to the scheduler."""
     task = Task.from_dict(json.loads(config["task"]))
+    context = ray.get_runtime_context()
     execute(
         task,
         StoreProxy(ray.get_actor(settings["store"], namespace=NAMESPACE)),
@@ -208,6 +209,8 @@ def run_trial(config: dict[str, Any], settings: dict[str, Any]) -> None:
         data_dir=settings["data_dir"] and Path(settings["data_dir"]),
         threads=config["threads"],
         tell=lambda news: tune.report(vars(news)),
+        node=context.get_node_id(),
+        gpus=context.get_assigned_resources().get("GPU", 0.0),
     )
 
 

@@ -44,10 +44,17 @@ CREATE TABLE IF NOT EXISTS runs (
     started      TIMESTAMP,
     finished     TIMESTAMP,
     seconds      DOUBLE,                   -- summed over its stages
+    -- Of its stages: what the first to start ran on and by which code, and their GPU time and peak memory together.
     host         VARCHAR,
     device       VARCHAR,
+    driver       VARCHAR,
+    node         VARCHAR,
     ibray_version VARCHAR,
-    git_sha      VARCHAR
+    git_sha      VARCHAR,
+    git_dirty    BOOLEAN,
+    versions     JSON,
+    gpu_seconds  DOUBLE,                   -- sum
+    peak_memory_mb DOUBLE                  -- largest
 );
 
 -- One row per unit of work: (run, stage, unit). The plan of a sweep is the grid minus the rows that are done.
@@ -62,8 +69,15 @@ CREATE TABLE IF NOT EXISTS stages (
     finished TIMESTAMP,
     seconds  DOUBLE,
     host     VARCHAR,
-    device   VARCHAR,
-    peak_memory_mb DOUBLE,
+    device   VARCHAR,                      -- the GPU's name, or 'cpu'
+    driver   VARCHAR,                      -- of the GPU; NULL on a CPU
+    node     VARCHAR,                      -- Ray's id of the machine; NULL without Ray
+    ibray_version VARCHAR,                 -- of the code that did this unit, whoever planned it
+    git_sha  VARCHAR,                      -- NULL for an installed package
+    git_dirty BOOLEAN,
+    versions JSON,                         -- python, torch, ray, duckdb, ...
+    gpu_seconds DOUBLE,                    -- seconds times the GPUs, or the fraction of one, that it had reserved
+    peak_memory_mb DOUBLE,                 -- the device's on a GPU; on a CPU the process's, earlier units included
     error    VARCHAR
 );
 
@@ -203,6 +217,19 @@ CREATE TABLE IF NOT EXISTS clusters (
 
 -- Columns that databases of earlier versions lack.
 ALTER TABLE runs ADD COLUMN IF NOT EXISTS surrogate VARCHAR;
+ALTER TABLE runs ADD COLUMN IF NOT EXISTS driver VARCHAR;
+ALTER TABLE runs ADD COLUMN IF NOT EXISTS node VARCHAR;
+ALTER TABLE runs ADD COLUMN IF NOT EXISTS git_dirty BOOLEAN;
+ALTER TABLE runs ADD COLUMN IF NOT EXISTS versions JSON;
+ALTER TABLE runs ADD COLUMN IF NOT EXISTS gpu_seconds DOUBLE;
+ALTER TABLE runs ADD COLUMN IF NOT EXISTS peak_memory_mb DOUBLE;
+ALTER TABLE stages ADD COLUMN IF NOT EXISTS driver VARCHAR;
+ALTER TABLE stages ADD COLUMN IF NOT EXISTS node VARCHAR;
+ALTER TABLE stages ADD COLUMN IF NOT EXISTS ibray_version VARCHAR;
+ALTER TABLE stages ADD COLUMN IF NOT EXISTS git_sha VARCHAR;
+ALTER TABLE stages ADD COLUMN IF NOT EXISTS git_dirty BOOLEAN;
+ALTER TABLE stages ADD COLUMN IF NOT EXISTS versions JSON;
+ALTER TABLE stages ADD COLUMN IF NOT EXISTS gpu_seconds DOUBLE;
 ALTER TABLE estimates ADD COLUMN IF NOT EXISTS raw DOUBLE;
 ALTER TABLE estimates ADD COLUMN IF NOT EXISTS standard_error DOUBLE;
 ALTER TABLE estimates ADD COLUMN IF NOT EXISTS draws INTEGER;

@@ -9,7 +9,6 @@ in the same transaction.
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -25,7 +24,7 @@ import pyarrow as pa
 
 from ibray.errors import UserError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LOCK_RETRY_SECONDS = 0.02
 
 Row = Mapping[str, Any]
@@ -53,14 +52,22 @@ UPDATE runs SET
     status = CASE WHEN s.failed > 0 THEN 'failed' WHEN s.done = s.total THEN 'done'
                   WHEN s.running + s.done > 0 THEN 'running' ELSE 'queued' END,
     error = s.error, started = s.started, finished = CASE WHEN s.done = s.total THEN s.finished END,
-    seconds = s.seconds, host = s.host, device = s.device
+    seconds = s.seconds, gpu_seconds = s.gpu_seconds, peak_memory_mb = s.peak_memory_mb,
+    host = s.first.host, device = s.first.device, driver = s.first.driver, node = s.first.node,
+    ibray_version = s.first.ibray_version, git_sha = s.first.git_sha, git_dirty = s.first.git_dirty,
+    versions = s.first.versions
 FROM (
     SELECT run_id, count(*) AS total,
         count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
         count(*) FILTER (status = 'running') AS running,
         arg_min(error, stages.started) FILTER (status = 'failed') AS error,
         min(stages.started) AS started, max(stages.finished) AS finished, sum(stages.seconds) AS seconds,
-        arg_min(stages.host, stages.started) AS host, arg_min(stages.device, stages.started) AS device
+        sum(stages.gpu_seconds) AS gpu_seconds, max(stages.peak_memory_mb) AS peak_memory_mb,
+        arg_min({
+            host: stages.host, device: stages.device, driver: stages.driver, node: stages.node,
+            ibray_version: stages.ibray_version, git_sha: stages.git_sha, git_dirty: stages.git_dirty,
+            versions: stages.versions
+        }, stages.started) AS first
     FROM stages SEMI JOIN changed_runs USING (run_id) GROUP BY run_id
 ) AS s
 WHERE runs.run_id = s.run_id
@@ -225,7 +232,7 @@ class Store:
             return set(rows.fetchall())
 
     def begin(self, key: StageKey, **where: Any) -> None:
-        """Note that an attempt at a stage starts; `where` names host and device."""
+        """Note that an attempt at a stage starts; `where` names the machine and the code."""
         attempts = self._begun.get(key, {}).get("attempts", 0) + 1
         self._begun[key] = {**vars(key), "attempts": attempts, "started": now(), **where}
         self._running.add(key)
@@ -321,8 +328,3 @@ def _as_arrow(table: str, by_key: Mapping[tuple, list[Row]], schema: pa.Schema) 
     rows = [row for rows in by_key.values() for row in rows]
     present = pa.schema([schema.field(name) for name in schema.names if any(name in row for row in rows)])
     return keys, pa.Table.from_pylist(rows, schema=present)
-
-
-def host() -> str:
-    """This machine's name, as stored with what it computed."""
-    return socket.gethostname()

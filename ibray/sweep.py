@@ -18,10 +18,11 @@ from ibray import __version__, store
 from ibray.cell import Cell
 from ibray.inline_runner import run_inline
 from ibray.lpips import NO_LPIPS
+from ibray.order import check_order, in_order
 from ibray.plan import enter_plan, missing_tasks, release_running
 from ibray.preflight import check_cells
 from ibray.progress import Progress
-from ibray.provenance import git_state, machine, versions
+from ibray.provenance import git_state, host, machine, versions
 from ibray.spec import SweepSpec
 from ibray.stages import STAGES, plan_tasks, threads_of
 from ibray.stages.base import Task
@@ -39,6 +40,7 @@ class Options:
         inline: one task after another in this process, without Ray.
         fail_fast: stop at the first failure instead of going on with the other cells.
         stages: run only these and what they need; empty for all.
+        order: which cells go first, one of ibray.order.ORDERS.
     """
 
     data_dir: Path | None = None
@@ -46,6 +48,7 @@ class Options:
     inline: bool = False
     fail_fast: bool = False
     stages: Sequence[str] = ()
+    order: str = "cheap"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def run_sweep(spec: SweepSpec, out: Path, **options: Any) -> Path:
 
 def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Outcome:
     """Check a sweep, run what is missing of it, and say what came of it."""
+    check_order(options.order)
     cells = spec.cells()
     check_output(out, spec)
     check_cells(cells, spec.source, options.data_dir)
@@ -112,7 +116,7 @@ def _run_until_done(
     left = missing
     while left:
         before = len(left)
-        _run(spec, left, out, options, progress, record)
+        _run(spec, in_order(left, options.order, options.data_dir), out, options, progress, record)
         left = missing_tasks(out / DATABASE, tasks, out)
         if len(left) >= before or all(task.key in progress.failures for task in left):
             break
@@ -173,7 +177,7 @@ def _sweep_record(spec: SweepSpec, cells: list[Cell]) -> dict[str, Any]:
         "git_sha": sha,
         "git_dirty": dirty,
         "versions": json.dumps(versions()),
-        "host": store.host(),
+        "host": host(),
         "machine": json.dumps(machine()),
     }
 

@@ -24,7 +24,7 @@ def open_database(path: Path) -> duckdb.DuckDBPyConnection:
     for script in ("schema.sql", "views.sql"):
         con.execute((REPO / "ibray" / script).read_text())
     if not con.execute("FROM meta").fetchall():
-        con.execute("INSERT INTO meta VALUES ('schema_version', '2')")
+        con.execute("INSERT INTO meta VALUES ('schema_version', '3')")
     return con
 
 

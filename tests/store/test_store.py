@@ -54,7 +54,7 @@ def test_creating_twice_changes_nothing(path):
     with duckdb.connect(str(path)) as con:
         con.execute("INSERT INTO meta VALUES ('mine', 'kept')")
     store.create(path)
-    assert query(path, "SELECT * FROM meta ORDER BY 1") == [("mine", "kept"), ("schema_version", "2")]
+    assert query(path, "SELECT * FROM meta ORDER BY 1") == [("mine", "kept"), ("schema_version", "3")]
 
 
 def test_the_database_of_older_code_is_brought_up_to_date(path):
@@ -64,7 +64,7 @@ def test_the_database_of_older_code_is_brought_up_to_date(path):
         con.execute("ALTER TABLE perceptual DROP COLUMN images")
         con.execute("DROP VIEW triggers")
     store.create(path)
-    assert query(path, "FROM meta") == [("schema_version", "2")]
+    assert query(path, "FROM meta") == [("schema_version", "3")]
     assert query(path, "SELECT images FROM triggers") == []
 
 
@@ -74,7 +74,7 @@ def test_the_database_of_newer_code_is_refused_and_left_as_it_is(path):
         con.execute("UPDATE meta SET value = '99'")
         con.execute("DROP VIEW mi")
     before = path.read_bytes()
-    with pytest.raises(UserError, match=r"newer ibray \(schema 99, this one writes 2\); upgrade ibray or choose"):
+    with pytest.raises(UserError, match=r"newer ibray \(schema 99, this one writes 3\); upgrade ibray or choose"):
         store.create(path)
     assert path.read_bytes() == before
 
@@ -225,7 +225,7 @@ def stages(quiet, cell):
     """Two stages of one run, queued."""
     keys = [StageKey(cell.run_id, "train", 0, "s"), StageKey(cell.run_id, "mi", 3, "t")]
     queued = [{**vars(key), "status": "queued", "attempts": 0} for key in keys]
-    quiet.put({"runs": [run_row(cell, None)], "stages": queued})
+    quiet.put({"runs": [run_row(cell)], "stages": queued})
     return keys
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from rows import doubled, numbers, query
 
+from ibray import __version__
 from ibray.errors import UserError
 from ibray.snapshots import Snapshots
 from ibray.sweep import run_sweep
@@ -49,6 +50,11 @@ def test_the_database_says_what_produced_it(sweep, tiny):
     assert {"python", "torch", "duckdb"} <= json.loads(versions).keys()
     assert json.loads(machine)["cores"] >= 1 and cells == 2 and finished is not None
     assert query(database, "SELECT min(peak_memory_mb) > 0, min(seconds) > 0 FROM stages") == [(True, True)]
+    assert query(database, "SELECT min(peak_memory_mb) > 0, max(gpu_seconds) FROM runs") == [(True, 0.0)]
+    columns = "device, driver, node, ibray_version, git_sha, git_dirty, versions"
+    (of_stages,) = query(database, f"SELECT DISTINCT {columns} FROM stages")
+    assert of_stages[:4] == ("cpu", None, None, __version__) and json.loads(of_stages[-1]) == json.loads(versions)
+    assert query(database, f"SELECT DISTINCT {columns} FROM runs") == [of_stages]
 
 
 def test_the_same_sweep_again_runs_nothing(sweep, tiny):

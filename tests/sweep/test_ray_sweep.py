@@ -9,6 +9,7 @@ import time
 
 import psutil
 import pytest
+import ray
 from rows import doubled, numbers, query
 
 from analysis import db
@@ -27,7 +28,11 @@ def sweep(ray_cluster, tmp_path, data_dir):
 
 def test_ray_and_inline_write_the_same_rows(sweep, tiny, tmp_path, data_dir):
     spec = tiny(seed=[0, 1], resources=GPU_FRACTIONS)
-    on_ray = numbers(sweep(spec))
+    database = sweep(spec)
+    on_ray = numbers(database)
+    assert query(database, "SELECT DISTINCT length(node) FROM stages UNION SELECT DISTINCT length(node) FROM runs") == [
+        (len(ray.get_runtime_context().get_node_id()),)
+    ]
     inline = numbers(run_sweep(spec, tmp_path / "inline", inline=True, data_dir=data_dir))
     assert on_ray == inline
 
