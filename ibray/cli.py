@@ -154,14 +154,32 @@ def _say_outcome(console: Console, outcome: Any) -> None:
 def status(
     directory: Directory,
     json_out: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh it until the sweep ends, or Ctrl-C.")] = False,
+    seconds: Annotated[float, typer.Option("--every", min=0.1, help="With --watch: seconds between two looks.")] = 5,
+    address: Annotated[
+        str | None, typer.Option(help="With --watch: show the nodes of this Ray cluster (default: this machine).")
+    ] = None,
 ) -> None:
     """Show what is done, running and failed, the rate, the time left, and the last errors.
 
-    Works while a sweep runs. Example: ibray status results/quickstart
-    """
-    from ibray.status import print_status
+    Works while a sweep runs. The time left is the work left, by the mean duration of each stage's finished units, over
+    the pace so far; in brackets a 95% interval, from the spread of these durations. There is none until each stage
+    with more than a little work left has finished three units. It takes what is left to be like what is done.
 
-    print_status(directory, _console(), as_json=json_out)
+    --watch shows processors, memory and GPUs in use too. Not on a terminal it prints once per look.
+
+    Example: ibray status results/quickstart --watch
+    """
+    if not watch:
+        if address:
+            raise UserError("--address is for --watch, which shows the nodes of a cluster")
+        from ibray.status import print_status
+
+        print_status(directory, _console(), as_json=json_out)
+        return
+    from ibray.watch_status import watch_status
+
+    watch_status(directory, seconds, _console(), as_json=json_out, address=address)
 
 
 @app.command()
