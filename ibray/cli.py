@@ -183,6 +183,27 @@ def status(
 
 
 @app.command()
+def logs(
+    directory: Directory,
+    cell: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CELL]", help="A run id, its beginning, or words about its axes: badnets seed=1"),
+    ] = None,
+) -> None:
+    """Show everything known about one cell: axes, units of work, whole errors, its lines of logs/sweep.log.
+
+    Without CELL, the cells that failed. A word is a dataset, attack, architecture or status; KEY=VALUE is an axis
+    (poison_ratio=0.1), a parameter of the trigger (alpha=0.2) or a setting (training.lr=0.05). Works while a sweep
+    runs.
+
+    Example: ibray logs results/quickstart badnets seed=1
+    """
+    from ibray.logs import print_logs
+
+    print_logs(directory, cell or [], _console())
+
+
+@app.command()
 def sql(
     directory: Directory,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="Any read-only SQL over the tables and views.")],

@@ -52,7 +52,7 @@ class Progress:
 
     def done(self, task: Task) -> None:
         """A task ended well."""
-        logging.getLogger(__name__).info("done: %s: %s", _unit(task), task.cell)
+        logging.getLogger(__name__).info("done: %s: %s", _unit(task), _named(task))
         self._advance_to(task, STAGES[task.stage].steps(task.cell))
 
     def failed(self, task: Task, error: str | None) -> None:
@@ -60,13 +60,18 @@ class Progress:
         self.failures[task.key] = error
         self._advance_to(task, STAGES[task.stage].steps(task.cell))
         if error:
-            message = f"failed: {_unit(task)}: {task.cell}: {error.splitlines()[0]}"
-            logging.getLogger(__name__).error(message)
-            self.console.print(message, markup=False)
+            reason = error.splitlines()[0]
+            logging.getLogger(__name__).error("failed: %s: %s: %s", _unit(task), _named(task), reason)
+            self.console.print(f"failed: {_unit(task)}: {task.cell}: {reason}", markup=False)
 
     def _advance_to(self, task: Task, steps: int) -> None:
         self._bars.advance(self._bar_of[task.stage], steps - self._steps.get(task.key, 0))
         self._steps[task.key] = steps
+
+
+def _named(task: Task) -> str:
+    """The cell in words, and the run by which `ibray logs` finds the line."""
+    return f"{task.cell} ({task.cell.run_id})"
 
 
 def _unit(task: Task) -> str:

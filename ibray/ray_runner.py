@@ -7,6 +7,7 @@ while other networks still train, and trials with the same resources reuse the s
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -234,6 +235,10 @@ class Dispatcher(_DriverOnly, Searcher):
         if task is None:
             return Searcher.FINISHED if self.frontier.is_empty else None
         self.tasks[trial_id] = task
+        name = f"{task.stage}_{trial_id}"  # what Tune calls it in its own lines of the log
+        logging.getLogger(__name__).info(
+            "started: %s as trial %s: %s (%s)", task.stage, name, task.cell, task.cell.run_id
+        )
         # The task as one string: Tune would otherwise look for search spaces in every nested key.
         return {"stage": task.stage, "threads": self.threads[task.stage], "task": json.dumps(task.to_dict())}
 
