@@ -97,11 +97,23 @@ def sweep(
     lpips_weights: LpipsWeights = None,
     data_dir: DataDir = None,
     report: Annotated[bool, typer.Option(help="Build the report at the end.")] = True,
+    notify: Annotated[
+        str | None, typer.Option(metavar="CMD", help="Run this when it is done, failed, interrupted or stuck.")
+    ] = None,
+    stuck_minutes: Annotated[
+        float,
+        typer.Option("--stuck-after", metavar="MINUTES", min=0.001, help="With --notify: stuck after so long no news."),
+    ] = 30,
 ) -> None:
     """Run what is missing of a sweep, then build its report.
 
     The same command resumes: finished work is never repeated, and a grown grid runs only its new cells.
     Exit codes: 0 all done, 1 some cells failed, 2 wrong input, 130 interrupted.
+
+    --notify has a minute, and finds in its environment IBRAY_EVENT (done, failed, interrupted or stuck), IBRAY_SWEEP,
+    IBRAY_OUT, IBRAY_DONE and IBRAY_FAILED (tasks), and IBRAY_MESSAGE, as in
+    --notify 'curl -d "$IBRAY_SWEEP: $IBRAY_MESSAGE" ntfy.sh/mine'. Stuck is a sweep in which no unit finished and no
+    epoch was written for --stuck-after minutes. A sweep killed by SIGKILL, as for want of memory, can tell nobody.
 
     Example: ibray sweep sweeps/quickstart.yaml --set training.lr=0.1 --out results/short
     """
@@ -126,8 +138,9 @@ def sweep(
     from ibray.sweep import sweep as run
 
     console = _console(stderr=True)
+    options = Options(data_dir, address, inline, fail_fast, stages or (), notify, stuck_minutes)
     try:
-        outcome = run(spec, out, Options(data_dir, address, inline, fail_fast, stages or ()), console)
+        outcome = run(spec, out, options, console)
     except KeyboardInterrupt:
         console.print("Interrupted; nothing is lost. The same command goes on from here.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
