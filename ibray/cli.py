@@ -331,6 +331,31 @@ def validate(
 
 
 @app.command()
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A sweep file: check its needs too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output directory (default: results/NAME).")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="With FILE: a Ray cluster whose nodes must have room for its trials.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the file; repeatable.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Check what a sweep needs before it starts: packages, GPU, memory, disk, datasets, output, clock, cluster.
+
+    Changes nothing and downloads nothing. Exit codes: 0 nothing failed (warnings may be), 1 a check failed, 2 wrong
+    input.
+
+    Example: ibray doctor sweeps/quickstart.yaml
+    """
+    from ibray.doctor import examine
+
+    if not examine(file, assignments, out, address, data_dir, _console()):
+        raise typer.Exit(EXIT_FAILED_CHECKS)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of sweep files, for editors. Example: ibray schema > sweep.schema.json"""
     import json

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -44,6 +45,7 @@ from ibray.stages.base import News, Tables, Task
 from ibray.store import Row, StageKey, Store
 
 NAMESPACE = "ibray"
+CONNECT_SECONDS = 10.0
 LOCAL_OBJECT_STORE_BYTES = 200 * 2**20  # nothing large travels between processes: snapshots go through files
 
 
@@ -60,10 +62,26 @@ def start_ray(address: str | None) -> None:
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody but this process reaches a local instance
         settings |= {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
+    if address is not None:
+        _check_answers(address)
     try:
         ray.init(address=address or "local", **settings)
     except ConnectionError as error:
-        raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from None
+        raise _no_answer(address, error) from None
+
+
+def _check_answers(address: str) -> None:
+    """Connect once to HOST:PORT: Ray itself tries for many minutes before it gives up."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except OSError as error:
+            raise _no_answer(address, error) from None
+
+
+def _no_answer(address: str | None, error: Exception) -> UserError:
+    return UserError(f"--address {address}: no Ray cluster answers there: {error}")
 
 
 class StoreProxy:

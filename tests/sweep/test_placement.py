@@ -28,6 +28,7 @@ FILLED_IN = {
 CLUSTER = """
 import itertools, json, os, sys
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+from ibray.check_cluster import check_cluster
 from ibray.ray_runner import trial_resources
 from ibray.errors import UserError
 from ibray.spec import parse_spec
@@ -51,17 +52,18 @@ for spec in map(parse_spec, json.loads(sys.argv[1]), itertools.repeat("tiny.yaml
     except UserError as error:
         answer = {"refused": str(error)}
     answers.append({**answer, "said": said})
-print(json.dumps(answers))
-ray.shutdown()
+checks = [[check.name, check.result] for check in check_cluster(spec, cluster.address)]  # ends the connection
+print(json.dumps([answers, checks]))
 cluster.shutdown()
 """
 
 
 @pytest.fixture
 def on_cluster(tiny):
-    """What becomes of trials with each of these resources on a cluster of 2 and 4 CPUs whose head is started so."""
+    """On a cluster of 2 and 4 CPUs whose head is started so: what becomes of trials with each of these resources,
+    and what the doctor says about the last."""
 
-    def ask(*resources: dict, **head) -> list[dict]:
+    def ask(*resources: dict, **head) -> tuple[list[dict], list[list[str]]]:
         specs = [tiny(resources=each).resolved() for each in resources]
         command = [sys.executable, "-c", CLUSTER, json.dumps(specs), json.dumps(head)]
         env = {**os.environ, "RAY_FAKE_CLUSTER": "1"}  # for Ray's pretended provider of machines
@@ -97,26 +99,31 @@ def cluster_file(tmp_path):
 
 
 def test_without_an_autoscaler_a_trial_that_no_node_has_room_for_is_refused(on_cluster):
-    large, fitting = on_cluster({"mi": {"cpu": 6}}, {"train": {"cpu": 4, "gpu": 1}})
+    (large, fitting), checks = on_cluster({"mi": {"cpu": 6}}, {"train": {"cpu": 4, "gpu": 1}})
     expected = (
         "resources.mi: a trial asks for 6 CPU and 0 GPU, but the cluster's nodes have at most 4 CPU and 0 GPU, and no "
         "autoscaler adds others; lower resources.mi.cpu or .gpu"
     )
     assert large == {"refused": expected, "said": []}
     assert fitting["bundles"]["train"] == [{"CPU": 4}] and fitting["said"] == []  # no GPU anywhere: CPUs alone
+    assert checks == [["cluster", "ok"], ["trials", "ok"]]
 
 
 def test_what_the_autoscaler_may_add_counts(on_cluster, cluster_file):
-    fitting, large = on_cluster({"mi": {"cpu": 16, "gpu": 2}}, {"mi": {"cpu": 17}}, autoscaling_config=cluster_file())
+    (fitting, large), checks = on_cluster(
+        {"mi": {"cpu": 16, "gpu": 2}}, {"mi": {"cpu": 17}}, autoscaling_config=cluster_file()
+    )
     assert fitting["bundles"]["mi"] == [{"CPU": 16, "GPU": 2}] and fitting["said"] == []
     assert "its autoscaler adds only big with 16 CPU and 2 GPU" in large["refused"]
+    assert checks == [["cluster", "ok"], ["trials", "failed"]]
 
 
 def test_where_it_cannot_be_known_the_trial_waits_and_that_is_said(on_cluster):
-    (answer,) = on_cluster({"mi": {"cpu": 64, "gpu": 0.5}}, no_monitor=True)
+    (answer,), checks = on_cluster({"mi": {"cpu": 64, "gpu": 0.5}}, no_monitor=True)
     assert answer["bundles"]["mi"] == [{"CPU": 64, "GPU": 0.5}]
     assert "resources.mi: a trial asks for 64 CPU and 0.5 GPU" in answer["said"][-1]
     assert "cannot be known" in answer["said"][-1]
+    assert checks == [["cluster", "ok"], *([["trials", "warning"]] * len(answer["said"]))]
 
 
 @pytest.mark.parametrize(
