@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 STARTS_A_RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of Ray's, in the names of its processes
 STARTED_TRIAL = re.compile(r" started: \S+ as trial (\S+): ")
 
 
@@ -35,6 +36,6 @@ def _records(log: Path) -> Iterable[str]:
             if STARTS_A_RECORD.match(line) and record:
                 yield "".join(record).rstrip()
                 record = []
-            record.append(line)
+            record.append(COLOUR.sub("", line))
     if record:
         yield "".join(record).rstrip()

@@ -113,7 +113,7 @@ def test_the_log_is_searched_by_run_by_trial_and_by_words(tmp_path):
     time = "2026-01-01 00:00:00,000"
     (tmp_path / "sweep.log").write_text(
         f"{time} INFO started: train as trial train_ab12: digits none seed 1 (run1)\n"
-        f"{time} ERROR Trial train_ab12 failed\nTraceback:\n  it broke\n"
+        f"{time} ERROR Trial train_ab12 failed\nTraceback:\n  \x1b[36mit\x1b[39m broke\n"
         f"{time} INFO done: train: digits none seed 1\n"
         f"{time} INFO done: train: digits none seed 12\n"
         f"{time} INFO done: train: digits none seed 1 (run2)\n"
