@@ -100,11 +100,23 @@ def sweep(
     lpips_weights: LpipsWeights = None,
     data_dir: DataDir = None,
     report: Annotated[bool, typer.Option(help="Build the report at the end.")] = True,
+    notify: Annotated[
+        str | None, typer.Option(metavar="CMD", help="Run this when it is done, failed, interrupted or stuck.")
+    ] = None,
+    stuck_minutes: Annotated[
+        float,
+        typer.Option("--stuck-after", metavar="MINUTES", min=0.001, help="With --notify: stuck after so long no news."),
+    ] = 30,
 ) -> None:
     """Run what is missing of a sweep, then build its report.
 
     The same command resumes: finished work is never repeated, and a grown grid runs only its new cells.
     Exit codes: 0 all done, 1 some cells failed, 2 wrong input, 130 interrupted.
+
+    --notify has a minute, and finds in its environment IBRAY_EVENT (done, failed, interrupted or stuck), IBRAY_SWEEP,
+    IBRAY_OUT, IBRAY_DONE and IBRAY_FAILED (tasks), and IBRAY_MESSAGE, as in
+    --notify 'curl -d "$IBRAY_SWEEP: $IBRAY_MESSAGE" ntfy.sh/mine'. Stuck is a sweep in which no unit finished and no
+    epoch was written for --stuck-after minutes. A sweep killed by SIGKILL, as for want of memory, can tell nobody.
 
     Example: ibray sweep sweeps/quickstart.yaml --set training.lr=0.1 --out results/short
     """
@@ -129,8 +141,9 @@ def sweep(
     from ibray.sweep import sweep as run
 
     console = _console(stderr=True)
+    options = Options(data_dir, address, inline, fail_fast, stages or (), order, notify, stuck_minutes)
     try:
-        outcome = run(spec, out, Options(data_dir, address, inline, fail_fast, stages or (), order), console)
+        outcome = run(spec, out, options, console)
     except KeyboardInterrupt:
         console.print("Interrupted; nothing is lost. The same command goes on from here.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -157,14 +170,53 @@ def _say_outcome(console: Console, outcome: Any) -> None:
 def status(
     directory: Directory,
     json_out: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh it until the sweep ends, or Ctrl-C.")] = False,
+    seconds: Annotated[float, typer.Option("--every", min=0.1, help="With --watch: seconds between two looks.")] = 5,
+    address: Annotated[
+        str | None, typer.Option(help="With --watch: show the nodes of this Ray cluster (default: this machine).")
+    ] = None,
 ) -> None:
     """Show what is done, running and failed, the rate, the time left, and the last errors.
 
-    Works while a sweep runs. Example: ibray status results/quickstart
-    """
-    from ibray.status import print_status
+    Works while a sweep runs. The time left is the work left, by the mean duration of each stage's finished units, over
+    the pace so far; in brackets a 95% interval, from the spread of these durations. There is none until each stage
+    with more than a little work left has finished three units. It takes what is left to be like what is done.
 
-    print_status(directory, _console(), as_json=json_out)
+    --watch shows processors, memory and GPUs in use too. Not on a terminal it prints once per look.
+
+    Example: ibray status results/quickstart --watch
+    """
+    if not watch:
+        if address:
+            raise UserError("--address is for --watch, which shows the nodes of a cluster")
+        from ibray.status import print_status
+
+        print_status(directory, _console(), as_json=json_out)
+        return
+    from ibray.watch_status import watch_status
+
+    watch_status(directory, seconds, _console(), as_json=json_out, address=address)
+
+
+@app.command()
+def logs(
+    directory: Directory,
+    cell: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CELL]", help="A run id, its beginning, or words about its axes: badnets seed=1"),
+    ] = None,
+) -> None:
+    """Show everything known about one cell: axes, units of work, whole errors, its lines of logs/sweep.log.
+
+    Without CELL, the cells that failed. A word is a dataset, attack, architecture or status; KEY=VALUE is an axis
+    (poison_ratio=0.1), a parameter of the trigger (alpha=0.2) or a setting (training.lr=0.05). Works while a sweep
+    runs.
+
+    Example: ibray logs results/quickstart badnets seed=1
+    """
+    from ibray.logs import print_logs
+
+    print_logs(directory, cell or [], _console())
 
 
 @app.command()
@@ -278,6 +330,31 @@ def validate(
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if not held:
+        raise typer.Exit(EXIT_FAILED_CHECKS)
+
+
+@app.command()
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A sweep file: check its needs too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output directory (default: results/NAME).")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="With FILE: a Ray cluster whose nodes must have room for its trials.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the file; repeatable.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Check what a sweep needs before it starts: packages, GPU, memory, disk, datasets, output, clock, cluster.
+
+    Changes nothing and downloads nothing. Exit codes: 0 nothing failed (warnings may be), 1 a check failed, 2 wrong
+    input.
+
+    Example: ibray doctor sweeps/quickstart.yaml
+    """
+    from ibray.doctor import examine
+
+    if not examine(file, assignments, out, address, data_dir, _console()):
         raise typer.Exit(EXIT_FAILED_CHECKS)
 
 

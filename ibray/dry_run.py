@@ -16,7 +16,7 @@ from ibray.plan import missing_tasks
 from ibray.preflight import check_cells
 from ibray.spec import SweepSpec
 from ibray.stages import plan_tasks
-from ibray.terminal import plain_table
+from ibray.terminal import plain_table, rough, scaled
 from ibray.workspace import DATABASE, check_output
 
 
@@ -56,7 +56,7 @@ def print_plan(
         times += known
     if times:
         gpu_hours, hours = sum(time.gpu_hours for time in times), sum(time.hours for time in times)
-        console.print(f"in all about {_rough(gpu_hours)} GPU-hours; {_rough(hours)} hours of trials one after another")
+        console.print(f"in all about {rough(gpu_hours)} GPU-hours; {rough(hours)} hours of trials one after another")
     if any(time.flop for time in times):
         console.print(
             f"assumed: a GPU that sustains {tflops:g} TFLOP/s (--tflops; 10 is a guess for an A10G in bf16 or "
@@ -64,8 +64,8 @@ def print_plan(
         )
     disk = estimator.disk(cells)
     console.print(
-        f"disk: about {_scaled(disk.snapshot_bytes, 'B')} in {disk.snapshots} snapshots, and while they train "
-        f"{_scaled(disk.checkpoint_bytes, 'B')} of checkpoints per running trial"
+        f"disk: about {scaled(disk.snapshot_bytes, 'B')} in {disk.snapshots} snapshots, and while they train "
+        f"{scaled(disk.checkpoint_bytes, 'B')} of checkpoints per running trial"
     )
     console.print(f"{len(cells)} cells, output in {out}")
     absent = {entry.name for entry in available(data_dir) if entry.status == "downloadable"}
@@ -87,20 +87,8 @@ def _count(part: int, tasks: int) -> str:
 
 
 def _time(time: Time, tflops: float) -> str:
-    hours = f"about {_rough(time.hours)} hours of trials"
+    hours = f"about {rough(time.hours)} hours of trials"
     if time.device == "cpu":
         return f"{hours}, measured on a CPU"
-    source = f"measured on {time.device}" if time.device else f"{_scaled(time.flop, 'FLOP')} at {tflops:g} TFLOP/s"
-    return f"{hours}, {_rough(time.gpu_hours)} GPU-hours, {source}"
-
-
-def _scaled(value: float, unit: str) -> str:
-    """Two digits and a prefix: 17 GB."""
-    prefixes = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-    factor, prefix = next((pair for pair in prefixes if value >= pair[0]), (1, ""))
-    return f"{_rough(value / factor)} {prefix}{unit}"
-
-
-def _rough(value: float) -> str:
-    """Two significant digits: nobody knows it better."""
-    return f"{float(f'{value:.2g}'):,g}"
+    source = f"measured on {time.device}" if time.device else f"{scaled(time.flop, 'FLOP')} at {tflops:g} TFLOP/s"
+    return f"{hours}, {rough(time.gpu_hours)} GPU-hours, {source}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,8 @@ class Progress:
     def __init__(self, console: Console, tasks: Iterable[Task]):
         self.console = console
         self.failures: dict[Any, str | None] = {}
+        self.done_tasks = 0
+        self.last_news = time.monotonic()  # when an epoch was written or a task ended
         self._steps: dict[Any, int] = {}
         self._bars = Bars(
             TextColumn("{task.description:<10}"),
@@ -52,7 +55,8 @@ class Progress:
 
     def done(self, task: Task) -> None:
         """A task ended well."""
-        logging.getLogger(__name__).info("done: %s: %s", _unit(task), task.cell)
+        self.done_tasks += 1
+        logging.getLogger(__name__).info("done: %s: %s", _unit(task), _named(task))
         self._advance_to(task, STAGES[task.stage].steps(task.cell))
 
     def failed(self, task: Task, error: str | None) -> None:
@@ -60,13 +64,19 @@ class Progress:
         self.failures[task.key] = error
         self._advance_to(task, STAGES[task.stage].steps(task.cell))
         if error:
-            message = f"failed: {_unit(task)}: {task.cell}: {error.splitlines()[0]}"
-            logging.getLogger(__name__).error(message)
-            self.console.print(message, markup=False)
+            reason = error.splitlines()[0]
+            logging.getLogger(__name__).error("failed: %s: %s: %s", _unit(task), _named(task), reason)
+            self.console.print(f"failed: {_unit(task)}: {task.cell}: {reason}", markup=False)
 
     def _advance_to(self, task: Task, steps: int) -> None:
+        self.last_news = time.monotonic()
         self._bars.advance(self._bar_of[task.stage], steps - self._steps.get(task.key, 0))
         self._steps[task.key] = steps
+
+
+def _named(task: Task) -> str:
+    """The cell in words, and the run by which `ibray logs` finds the line."""
+    return f"{task.cell} ({task.cell.run_id})"
 
 
 def _unit(task: Task) -> str:

@@ -7,10 +7,13 @@ while other networks still train, and trials with the same resources reuse the s
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import socket
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +36,16 @@ from ibray.errors import UserError
 from ibray.execute import execute
 from ibray.frontier import Frontier, give_up
 from ibray.malloc import GLIBC_TUNABLES
+from ibray.node_types import NodeTypes, node_types_to_come
+from ibray.placement import amounts, bundles_of, fits, homeless, largest, refusal
 from ibray.progress import Progress
 from ibray.spec import SweepSpec
-from ibray.stages import STAGES, resources_of, threads_of
+from ibray.stages import threads_of
 from ibray.stages.base import News, Tables, Task
 from ibray.store import Row, StageKey, Store
 
 NAMESPACE = "ibray"
+CONNECT_SECONDS = 10.0
 LOCAL_OBJECT_STORE_BYTES = 200 * 2**20  # nothing large travels between processes: snapshots go through files
 
 
@@ -56,10 +62,26 @@ def start_ray(address: str | None) -> None:
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody but this process reaches a local instance
         settings |= {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
+    if address is not None:
+        _check_answers(address)
     try:
         ray.init(address=address or "local", **settings)
     except ConnectionError as error:
-        raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from None
+        raise _no_answer(address, error) from None
+
+
+def _check_answers(address: str) -> None:
+    """Connect once to HOST:PORT: Ray itself tries for many minutes before it gives up."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except OSError as error:
+            raise _no_answer(address, error) from None
+
+
+def _no_answer(address: str | None, error: Exception) -> UserError:
+    return UserError(f"--address {address}: no Ray cluster answers there: {error}")
 
 
 class StoreProxy:
@@ -108,39 +130,41 @@ def start_store(database: Path) -> tuple[StoreProxy, str]:
     return StoreProxy(actor.remote(str(database.resolve()))), name
 
 
-def trial_resources(spec: SweepSpec, is_cluster: bool) -> dict[str, PlacementGroupFactory]:
+def trial_resources(
+    spec: SweepSpec, is_cluster: bool, warn: Callable[[str], None]
+) -> dict[str, PlacementGroupFactory]:
     """What a trial of each stage reserves; where there are CPUs but no GPU, CPUs alone.
 
-    On a cluster a trial that fits no node is left to the autoscaler, which may bring a larger one.
+    On a cluster the nodes that an autoscaler may add count too. Where these cannot be known, a trial that no node has
+    room for is left to the autoscaler, with a warning.
 
     Raises:
-        UserError: this machine is not large enough for one trial.
+        UserError: no node has room for a trial, nor will one.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    has_gpu = any(node.get("GPU", 0) for node in nodes)
-    bundles = {}
-    for stage in STAGES:
-        asked = resources_of(spec, stage)
-        bundle = {"CPU": asked.cpu, "GPU": asked.gpu}
-        if not has_gpu and _fits({"CPU": asked.cpu}, nodes):
-            bundle["GPU"] = 0
-        if not is_cluster and not _fits(bundle, nodes):
-            share = STAGES[stage].share
-            largest = {kind: max(node.get(kind, 0) for node in nodes) for kind in bundle}
-            raise UserError(
-                f"resources.{share}: a trial asks for {_amounts(bundle)}, but this machine has {_amounts(largest)}; "
-                f"lower resources.{share}.cpu or .gpu"
+    asked = [{"CPU": each.cpu, "GPU": each.gpu} for _, each in spec.resources]
+    types = node_types_to_come() if is_cluster and not all(fits(bundle, nodes) for bundle in asked) else {}
+    possible = [*nodes, *(types or {}).values()]
+    bundles = bundles_of(spec, possible)
+    for share, bundle in homeless(bundles, possible).items():
+        if types is None:
+            warn(
+                f"resources.{share}: a trial asks for {amounts(bundle)}, which no node of the cluster has "
+                f"({largest(nodes)}), and what its autoscaler may add cannot be known: the sweep waits for such a node"
             )
-        bundles[stage] = PlacementGroupFactory([{kind: amount for kind, amount in bundle.items() if amount}])
-    return bundles
+        else:
+            has = _cluster_has(nodes, types) if is_cluster else f"this machine has {largest(nodes)}"
+            raise UserError(refusal(share, bundle, has))
+    return {
+        stage: PlacementGroupFactory([{kind: amount for kind, amount in bundle.items() if amount}])
+        for stage, bundle in bundles.items()
+    }
 
 
-def _fits(bundle: dict[str, float], nodes: list[dict[str, float]]) -> bool:
-    return any(all(node.get(kind, 0) >= amount for kind, amount in bundle.items()) for node in nodes)
-
-
-def _amounts(bundle: dict[str, float]) -> str:
-    return " and ".join(f"{amount:g} {kind}" for kind, amount in bundle.items())
+def _cluster_has(nodes: list[dict[str, float]], types: NodeTypes) -> str:
+    to_come = ", ".join(f"{name} with {amounts(resources)}" for name, resources in types.items())
+    adds = f"its autoscaler adds only {to_come}" if types else "no autoscaler adds others"
+    return f"the cluster's nodes have at most {largest(nodes)}, and {adds}"
 
 
 def run_on_ray(
@@ -157,7 +181,7 @@ def run_on_ray(
 ) -> None:
     """Run tasks and whatever they make possible as trials of one Tune run."""
     tasks = list(tasks)
-    resources = trial_resources(spec, is_cluster)
+    resources = trial_resources(spec, is_cluster, partial(progress.console.print, markup=False, soft_wrap=True))
     settings = {"out": str(out.resolve()), "data_dir": data_dir and str(data_dir.resolve()), "store": store_name}
 
     def trial(config: dict[str, Any]) -> None:
@@ -237,6 +261,10 @@ class Dispatcher(_DriverOnly, Searcher):
         if task is None:
             return Searcher.FINISHED if self.frontier.is_empty else None
         self.tasks[trial_id] = task
+        name = f"{task.stage}_{trial_id}"  # what Tune calls it in its own lines of the log
+        logging.getLogger(__name__).info(
+            "started: %s as trial %s: %s (%s)", task.stage, name, task.cell, task.cell.run_id
+        )
         # The task as one string: Tune would otherwise look for search spaces in every nested key.
         return {"stage": task.stage, "threads": self.threads[task.stage], "task": json.dumps(task.to_dict())}
 

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ibray import __version__, store
 from ibray.cell import Cell
 from ibray.inline_runner import run_inline
 from ibray.lpips import NO_LPIPS
+from ibray.notify import Notifier
 from ibray.order import check_order, in_order
 from ibray.plan import enter_plan, missing_tasks, release_running
 from ibray.preflight import check_cells
@@ -41,6 +43,8 @@ class Options:
         fail_fast: stop at the first failure instead of going on with the other cells.
         stages: run only these and what they need; empty for all.
         order: which cells go first, one of ibray.order.ORDERS.
+        notify: a shell command that is told how the sweep ended, and when it is stuck (ibray/notify.py).
+        stuck_minutes: after how long without news it is.
     """
 
     data_dir: Path | None = None
@@ -49,6 +53,8 @@ class Options:
     fail_fast: bool = False
     stages: Sequence[str] = ()
     order: str = "cheap"
+    notify: str | None = None
+    stuck_minutes: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -82,24 +88,36 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
     check_cells(cells, spec.source, options.data_dir)
     tasks = plan_tasks(spec, cells, options.stages)
     database = out / DATABASE
+    say = partial(console.print, markup=False, soft_wrap=True)
+    notifier = Notifier(options.notify, spec.name, out, say, options.stuck_minutes)
     with locked(out), logged(out):
         enter_output(out, spec)
         store.create(database)
         missing = missing_tasks(database, tasks, out)
         _remove_checkpoints(out, tasks, missing)
         if not missing:
+            notifier.tell("done", f"nothing to do: all {len(tasks)} tasks of {len(cells)} cells are done")
             return Outcome(database, len(cells), len(tasks), 0, 0)
         enter_plan(database, cells, missing)
         if any(task.stage == "perceptual" for task in missing) and lpips_of(spec) is None:
             console.print(NO_LPIPS, soft_wrap=True)
         logging.getLogger(__name__).info("sweep %s: %d of %d tasks to run", spec.name, len(missing), len(tasks))
-        with Progress(console, missing) as progress:
+        with Progress(console, missing) as progress, notifier.watching(progress):
             try:
                 left = _run_until_done(spec, cells, tasks, missing, out, options, progress)
             finally:
                 release_running(database)
         _remove_checkpoints(out, tasks, left)
+        _tell_end(notifier, len(missing), len(left), progress.failures.values())
     return Outcome(database, len(cells), len(tasks), len(missing), len(left))
+
+
+def _tell_end(notifier: Notifier, to_do: int, left: int, reasons: Iterable[str | None]) -> None:
+    if not left:
+        notifier.tell("done", f"{to_do} of {to_do} tasks done", to_do)
+        return
+    first = next((f"; the first: {reason.splitlines()[0]}" for reason in reasons if reason), "")
+    notifier.tell("failed", f"{left} of {to_do} tasks failed{first}", to_do - left, left)
 
 
 def _run_until_done(

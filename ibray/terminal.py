@@ -44,3 +44,22 @@ def _cell(value: object, digits: int) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are some: 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def scaled(value: float, unit: str) -> str:
+    """Two digits and a prefix: 17 GB."""
+    prefixes = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+    factor, prefix = next((pair for pair in prefixes if value >= pair[0]), (1, ""))
+    return f"{rough(value / factor)} {prefix}{unit}"
+
+
+def rough(value: float) -> str:
+    """Two significant digits: nobody knows it better."""
+    return f"{float(f'{value:.2g}'):,g}"

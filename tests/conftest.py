@@ -38,7 +38,7 @@ def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """Make a sweep of a few seconds; keyword arguments replace top-level keys."""
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ibray import cli
+from ibray import cli, store
+from ibray.plan import enter_plan
+from ibray.stages import plan_tasks
+from ibray.workspace import DATABASE, enter_output
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,24 @@ def sweep_file(tmp_path, tiny) -> Path:
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(tiny().resolved(), sort_keys=False))
     return file
+
+
+@pytest.fixture
+def half_done(tmp_path, tiny) -> Path:
+    """An output directory whose first training is done and whose second failed, with brackets in its reason."""
+    spec, out = tiny(), tmp_path / "out"
+    enter_output(out, spec)
+    store.create(out / DATABASE)
+    tasks = plan_tasks(spec, spec.cells())
+    enter_plan(out / DATABASE, spec.cells(), tasks)
+    writer = store.Store(out / DATABASE, interval=3600)
+    first, second = (task.key for task in tasks if task.stage == "train")
+    writer.begin(first, device="cpu")
+    writer.finish(first, {}, seconds=1.0)
+    writer.begin(second)
+    writer.fail(second, "OSError: [Errno 28] no space for [weights] in '[/disk]'")
+    writer.close()
+    return out
 
 
 @pytest.fixture

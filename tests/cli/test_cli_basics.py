@@ -22,9 +22,7 @@ from ibray.attacks import ATTACKS
 from ibray.datasets import DATASETS
 from ibray.mi import ESTIMATORS
 from ibray.models import MODELS
-from ibray.plan import enter_plan
-from ibray.stages import plan_tasks
-from ibray.workspace import DATABASE, enter_output
+from ibray.workspace import DATABASE
 
 ROOT = Path(__file__).parents[2]
 
@@ -180,24 +178,6 @@ def test_a_dry_run_of_a_new_sweep_writes_nothing(ibray, sweep_file, tmp_path, co
     before = contents(tmp_path)
     ibray("sweep", sweep_file, "--out", tmp_path / "out", "--dry-run")
     assert contents(tmp_path) == before
-
-
-@pytest.fixture
-def half_done(tmp_path, tiny) -> Path:
-    """An output directory whose first training is done and whose second failed, with brackets in its reason."""
-    spec, out = tiny(), tmp_path / "out"
-    enter_output(out, spec)
-    store.create(out / DATABASE)
-    tasks = plan_tasks(spec, spec.cells())
-    enter_plan(out / DATABASE, spec.cells(), tasks)
-    writer = store.Store(out / DATABASE, interval=3600)
-    first, second = (task.key for task in tasks if task.stage == "train")
-    writer.begin(first, device="cpu")
-    writer.finish(first, {}, seconds=1.0)
-    writer.begin(second)
-    writer.fail(second, "OSError: [Errno 28] no space for [weights] in '[/disk]'")
-    writer.close()
-    return out
 
 
 def test_a_dry_run_of_a_half_done_sweep_says_what_is_left_and_writes_nothing(ibray, sweep_file, half_done, contents):

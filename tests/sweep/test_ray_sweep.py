@@ -112,10 +112,3 @@ def test_status_and_sql_answer_while_a_sweep_runs(sweep, tiny, tmp_path):
 def test_a_trial_that_this_machine_cannot_hold_is_refused_at_once(sweep, tiny):
     with pytest.raises(UserError, match=r"resources\.mi: a trial asks for 64 CPU .* this machine has 2 CPU"):
         sweep(tiny(resources={"mi": {"cpu": 64}}))
-
-
-def test_on_a_cluster_such_a_trial_is_left_to_the_autoscaler(ray_cluster, tiny):
-    from ibray.ray_runner import trial_resources
-
-    spec = tiny(resources={"mi": {"cpu": 64, "gpu": 0.5}})
-    assert trial_resources(spec, is_cluster=True)["mi"].bundles == [{"CPU": 64.0, "GPU": 0.5}]
