@@ -279,6 +279,31 @@ def export(
 
 
 @app.command()
+def merge(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Sweep directories, two or more.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The new sweep directory.")],
+    prefer: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Whose runs win where numbers differ (default: refuse).")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the new sweep, where the directories' names differ.")] = None,
+    snapshots: Annotated[bool, typer.Option(help="Take snapshots and checkpoints along (hard links).")] = True,
+) -> None:
+    """Union the results of several machines; what one has done is not done again by the others.
+
+    Runs that two directories share must have the same numbers, else they are different networks: then nothing is
+    written, unless --prefer says whose runs to take, whole.
+
+    Example: ibray merge results/lab1 results/lab2 -o results/full
+    """
+    from ibray.merge import merge as run
+
+    merged = run(directories, out, prefer=prefer, name=name, artifacts=snapshots)
+    left = f"; {merged.open} are not: ibray sweep goes on with them" if merged.open else ""
+    _console(stderr=True).print(f"{merged.cells} cells, {merged.done} units of work done{left}")
+    print(merged.directory)
+
+
+@app.command()
 def validate(
     directory: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="A finished sweep: check its snapshots instead.")

@@ -152,8 +152,8 @@ def _make_tables(con: duckdb.DuckDBPyConnection) -> None:
     con.commit()
 
 
-def check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Refuse a database that is not ibray's, or whose schema is newer than this code."""
+def check_version(con: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """The schema version of a database; refuses one that is not ibray's, or whose schema is newer than this code."""
     try:
         (version,) = con.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     except (duckdb.CatalogException, TypeError):
@@ -163,6 +163,7 @@ def check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
             f"{path}: written by a newer ibray (schema {version}, this one writes {SCHEMA_VERSION}); "
             "upgrade ibray or choose another --out"
         )
+    return int(version)
 
 
 class Store:

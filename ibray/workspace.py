@@ -36,7 +36,7 @@ def check_output(out: Path, spec: SweepSpec) -> None:
     names = [path.name for path in out.iterdir()] if out.exists() else []
     if all(name in (LOCK, "logs") or name.startswith(f".{SPEC}.") for name in names):
         return
-    owner = _owner(out)
+    owner = owner_of(out)
     if owner is None:
         raise UserError(f"--out {out}: not empty and not a sweep's directory; choose a new one")
     if owner != spec.name:
@@ -46,7 +46,7 @@ def check_output(out: Path, spec: SweepSpec) -> None:
             check_version(con, out / DATABASE)
 
 
-def _owner(out: Path) -> str | None:
+def owner_of(out: Path) -> str | None:
     """The name of the sweep that a directory belongs to, None if it is not a sweep's."""
     try:
         return yaml.safe_load((out / SPEC).read_text())["name"]
