@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from textwrap import shorten
 from typing import TypeVar
 
 import duckdb
@@ -23,7 +22,7 @@ from analysis.labels import count, number, setting_label, slug
 from analysis.sensitivity import OPTIONS, moves_by_option, sensitivity
 from analysis.stealth import stealth_intervals
 from analysis.table import Table, plain_table
-from analysis.table1 import table1, table1_agreement
+from analysis.table1 import KEYS, table1, table1_agreement
 from analysis.tradeoff import SQL as TRADEOFF_SQL
 from analysis.tradeoff import rank_correlations, tradeoff
 from analysis.trajectories import against_certified
@@ -39,8 +38,6 @@ SENSITIVITY_SERIES = 400
 """Runs times estimates beyond which the choice of clean classes is not among the options that are combined."""
 FIGURES_PER_PART = 8
 POINTS_DRAWN = 20_000
-LIMITS_SHOWN = 180
-"""Letters."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +93,47 @@ def claims_part(connection: duckdb.DuckDBPyConnection) -> Part:
     untested = sorted(set(rows["claim"]) - set(rows.loc[rows["seeds"] > 0, "claim"]), key=lambda c: int(c[1:]))
     if untested:
         sentences.append(f"No runs here to test {', '.join(untested)}.")
-    # The verdict first: on a phone the rest scrolls.
-    header = ["claim", "what the paper found", "verdict", "estimate", "effect", "seeds", "on what, and what limits it"]
+    tested = rows[rows["seeds"] > 0].assign(estimate=lambda r: [_estimate_label(row) for _, row in r.iterrows()])
+    setting = _only(tested["setting"])
+    estimates = sorted(tested["estimate"].unique())
+    # The verdicts first: on a phone the rest scrolls.
+    header = ["claim", "what the paper found", *estimates, "seeds"]
     body = []
-    for _, row in rows[rows["seeds"] > 0].iterrows():
-        estimate = "-" if row["estimator"] is None else f"{row['estimator']}, {row['protocol']}"
-        interval = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
-        effect = "-" if pd.isna(row["effect"]) else f"{row['effect']:.3g}{interval} {row['unit'] or ''}".strip()
-        limits = shorten("; ".join(filter(None, [row["setting"], row["condition"], row["reason"]])), LIMITS_SHOWN)
-        body.append([f"{row['claim']} ({row['source']})", row["statement"], row["verdict"], estimate, effect,
-                     str(row["seeds"]), limits])  # fmt: skip
+    for _, same in tested.groupby(["claim", "setting"], sort=False, dropna=False):
+        first = same.iloc[0]
+        cells = {row["estimate"]: _verdict(row) for _, row in same.iterrows()}
+        told = "" if setting else f" [{first['setting']}]"
+        body.append([f"{first['claim']} ({first['source']})", first["statement"] + told,
+                     *(cells.get(estimate, "-") for estimate in estimates), str(first["seeds"])])  # fmt: skip
+    if setting:
+        sentences.append(f"Judged on {setting}.")
     note = (
         "A finding is a list of conditions on numbers of the database. It is supported if the 95 % interval of every "
         "one lies above 0, contradicted if one lies below, else undecided; the effect shown is that of the most "
-        "contrary condition. The predicates, the rows they used and every limit are in the CSV."
+        "contrary condition. The predicates, the rows they used and what limits each verdict are in the CSV."
     )
     table = Table("claims", header, body, rows, "-- analysis/claims.py, from the views trajectories, stealth, triggers")
     return Part("claims", "Which of the paper's findings hold here", sentences, [table] if body else [], note)
+
+
+def _estimate_label(row: pd.Series) -> str:
+    return "-" if row["estimator"] is None else f"{row['estimator']}, {row['protocol']}"
+
+
+def _only(values: pd.Series) -> str | None:
+    """The value that all have in common, None where they differ or are missing."""
+    distinct = values.unique()
+    return distinct[0] if len(distinct) == 1 and isinstance(distinct[0], str) else None
+
+
+def _verdict(row: pd.Series) -> str:
+    """'contradicted: -1.87 nats [-2.01, -1.73]'; an end that proven bounds leave open is none."""
+    if pd.isna(row["effect"]):
+        return row["verdict"]
+    ends = row[["ci_low", "ci_high"]].astype(float)
+    low, high = ("…" if np.isinf(end) else f"{end:.3g}" for end in ends)
+    interval = "" if ends.isna().any() else f" [{low}, {high}]"
+    return f"{row['verdict']}: {row['effect']:.3g} {row['unit'] or ''}".rstrip() + interval
 
 
 def table1_part(intervals: pd.DataFrame) -> Part:
@@ -149,7 +170,9 @@ def table1_part(intervals: pd.DataFrame) -> Part:
         for _, row in agreement.iterrows()
     ]  # fmt: skip
     blocks.append(Table("table1-agreement", header, body, agreement, MI_SQL))
-    return Part("table1", "Table I", [f"{count(len(both), 'row')} of ours have one in the paper."], blocks, note)
+    matched_rows = len(both.drop_duplicates([*KEYS, *(key for key in keys if key not in ESTIMATE)]))
+    told = f"{count(matched_rows, 'row')} of ours {'has' if matched_rows == 1 else 'have'} one in the paper."
+    return Part("table1", "Table I", [told], blocks, note)
 
 
 def sensitivity_part(mi: pd.DataFrame, clean_classes: list | None = None) -> Part:
@@ -232,13 +255,16 @@ def tradeoff_part(connection: duckdb.DuckDBPyConnection, intervals: pd.DataFrame
             blocks.append(Figure(name, f"Stealth score against visibility: {told}", chart, here, TRADEOFF_SQL))
     correlations = rank_correlations(rows)
     known = correlations[correlations["correlation"].notna()]
-    header = ["setting", "estimate", "metric", "method", "correlation", "95 % interval", "attacks"]
-    body = [
-        [f"{setting_label(row)} · {row['level']} ratio", f"{row['estimator']}, {row['protocol']}", row["metric"],
-         row["method"], number(row["correlation"]), f"{number(row['ci_low'])} to {number(row['ci_high'])}",
-         str(row["n"])]
-        for _, row in known.iterrows()
-    ]  # fmt: skip
+    by = [*SETTING, "level", *ESTIMATE, "metric", "n"]
+    where = [f"{setting_label(row)} · {row['level']} ratio" for _, row in known.iterrows()]
+    several_settings = len(set(where)) > 1
+    header = [*["setting"] * several_settings, "estimate", "metric", "Spearman's ρ", "Kendall's τ", "attacks"]
+    body = []
+    for _, same in known.assign(where=where).groupby(by, sort=False):
+        first, of = same.iloc[0], same.set_index("method")
+        values = [_with_interval(of.loc[method]) if method in of.index else "-" for method in ("spearman", "kendall")]
+        body.append([*[first["where"]] * several_settings, f"{first['estimator']}, {first['protocol']}",
+                     first["metric"], *values, str(first["n"])])  # fmt: skip
     sentences = []
     if known.empty:
         sentences.append("Fewer than three attacks share a setting, so there is no rank correlation.")
@@ -250,6 +276,10 @@ def tradeoff_part(connection: duckdb.DuckDBPyConnection, intervals: pd.DataFrame
         )
     blocks += [Table("tradeoff-correlations", header, body, correlations, TRADEOFF_SQL)] if body else []
     return Part("tradeoff", title, sentences, blocks, note)
+
+
+def _with_interval(row: pd.Series) -> str:
+    return f"{number(row['correlation'])} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
 
 
 def bounds_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part:

@@ -23,9 +23,21 @@ def setting_label(row: Mapping) -> str:
     return f"{row['dataset']} · {row['architecture']} · σ {row['sigma']:g}{target}"
 
 
+def shared_setting(configurations: pd.DataFrame) -> str | None:
+    """The setting that all rows have in common, None where there are several or no rows at all."""
+    settings = {setting_label(row) for _, row in configurations.iterrows()}
+    return settings.pop() if len(settings) == 1 else None
+
+
 def configuration_labels(configurations: pd.DataFrame) -> pd.Series:
-    """One label per row; rows whose axes agree but not their parameters get their hash as well."""
-    labels = configurations.apply(lambda row: f"{attack_label(row)} · {setting_label(row)}", axis=1)
+    """One label per row: the attack, and its setting unless all rows share it.
+
+    Rows whose axes agree but not their parameters get their hash as well.
+    """
+    shared = shared_setting(configurations)
+    labels = configurations.apply(
+        lambda row: attack_label(row) if shared else f"{attack_label(row)} · {setting_label(row)}", axis=1
+    )
     twins = labels.duplicated(keep=False)
     return labels.where(~twins, labels + " · variant " + configurations["configuration"])
 

@@ -16,7 +16,7 @@ from analysis import charts, db, queries
 from analysis.configuration import configuration_part
 from analysis.figures import Figure
 from analysis.findings import findings
-from analysis.labels import configuration_labels, duration, number, pretty_json
+from analysis.labels import configuration_labels, duration, number, pretty_json, shared_setting
 from analysis.page import write_page
 from analysis.summary import STATUSES, summary
 from analysis.table import Table, cell, plain_table
@@ -108,7 +108,7 @@ def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
     sweeps = rows(queries.SWEEPS)
     (seeds,) = rows(queries.SEEDS)["seeds"]
     return {
-        "summary": summary(counts, results, scores),
+        "summary": summary(counts, results, scores, shared_setting(configurations)),
         "missing": _missing(counts, scores, estimates, configurations, triggers.values()),
         "results": _results_table(results),
         "scores": plain_table("stealth-per-run", scores, queries.STEALTH),

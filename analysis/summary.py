@@ -9,19 +9,23 @@ from analysis.labels import count, number
 STATUSES = ("done", "failed", "running", "queued")
 
 
-def summary(counts: dict[str, int], results: pd.DataFrame, scores: pd.DataFrame) -> list[str]:
+def summary(
+    counts: dict[str, int], results: pd.DataFrame, scores: pd.DataFrame, setting: str | None = None
+) -> list[str]:
     """Sentences on how much is there, which attack is stealthiest, and the lowest accuracy.
 
     Args:
         counts: runs by status.
         results: the rows of `analysis.queries.RESULTS` with a column `label`.
         scores: the rows of the view `stealth`.
+        setting: dataset, architecture and noise where all configurations share them, and their labels are without.
     """
     total = sum(counts.values())
     if not total:
         return ["The database holds no runs yet, so there is nothing to report."]
     parts = [f"{counts[s]} {s}" for s in STATUSES if counts.get(s)]
-    sentences = [f"{count(total, 'run')} in {count(results['configuration'].nunique(), 'configuration')}: "
+    where = f" ({setting})" if setting else ""
+    sentences = [f"{count(total, 'run')} in {count(results['configuration'].nunique(), 'configuration')}{where}: "
                  f"{', '.join(parts)}."]  # fmt: skip
     scored = results[results["score"].notna()]
     for (estimator, protocol, _), rows in scored.groupby(["estimator", "protocol", "settings"]):

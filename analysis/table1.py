@@ -114,15 +114,16 @@ def table1_agreement(table: pd.DataFrame, *, resamples: int = 1000, seed: int = 
     """`rank_agreement` in every block of `table1(results)`, per dataset and over 'all' of them.
 
     Returns:
-        The columns of `BLOCK` there are, `dataset`, `AGREEMENT`. Configurations of the paper that match several of
-        ours enter as often.
+        The columns of `BLOCK` there are, `dataset`, `AGREEMENT`; 'all' only where two datasets have rows of ours.
+        Configurations of the paper that match several of ours enter as often.
     """
     block = [b for b in BLOCK if b in table]
     groups = [((), table)] if not block else table.groupby(block, sort=True, dropna=False)
     parts = []
     for key, rows in groups:
         paper_rows = rows[rows["paper_score"].notna()]
-        for dataset in ("all", *sorted(paper_rows["dataset"].unique())):
+        ours = paper_rows.loc[paper_rows["score"].notna(), "dataset"].nunique()
+        for dataset in (*["all"] * (ours > 1), *sorted(paper_rows["dataset"].unique())):
             here = paper_rows if dataset == "all" else paper_rows[paper_rows["dataset"] == dataset]
             result = rank_agreement(here, here["paper_score"], resamples=resamples, seed=seed)
             parts.append(result.assign(**dict(zip(block, key, strict=True)), dataset=dataset))

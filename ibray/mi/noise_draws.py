@@ -82,7 +82,7 @@ def known_noise_xt(held: HeldOut) -> XTEstimates:
             None,
             ceiling=math.log(n - n // 2),
             n=n,
-            negatives=n // 2 - 1,
+            negatives=n - n // 2 - 1,
             protocol="certified",
             seconds=seconds,
         ),

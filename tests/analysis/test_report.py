@@ -124,7 +124,7 @@ def test_the_summary_is_made_of_the_numbers(reported):
     with duckdb.connect(reported / "results.duckdb", read_only=True) as con:
         sql = "SELECT attack, score FROM table1 WHERE attack <> 'none' ORDER BY score"
         (best, lowest), (worst, highest) = con.execute(sql).fetchall()
-    assert "6 runs in 3 configurations: 6 done." in page
+    assert re.search(r"6 runs in 3 configurations \([^)]+ · σ 0\.4\): 6 done\.", page)
     assert re.search(f"stealthiest attack is {best} .*? score of {lowest:.3f}", page)
     assert re.search(f"least stealthy is {worst} .*? with {highest:.3f}", page)
 
@@ -167,7 +167,7 @@ def test_a_partial_database_shows_what_there_is_and_names_the_rest(plausible):
         con.execute("UPDATE runs SET status = 'queued' WHERE attack = 'none'")
         con.execute("DELETE FROM epochs WHERE run_id LIKE 'none%'")
     page = page_of(plausible)
-    assert "6 runs in 3 configurations: 2 done, 2 running, 2 queued." in page
+    assert re.search(r"6 runs in 3 configurations \([^)]+\): 2 done, 2 running, 2 queued\.", page)
     assert "Runs not done: 4 of 6 (2 running, 2 queued)." in page
     assert "run status: running (1)" in page
     assert "Configurations without a finished training: 1 of 3." in page
@@ -185,7 +185,7 @@ def test_failures_are_listed_with_their_messages(tmp_path):
         ])  # fmt: skip
         insert(con, "estimates", [mi_row("r1", 5, "0", "I(X;T)", None, status="failed", error="no images")])
     page = page_of(tmp_path)
-    assert "2 runs in 1 configuration: 2 failed." in page
+    assert re.search(r"2 runs in 1 configuration \([^)]+\): 2 failed\.", page)
     assert "CUDA out of memory in layer &lt;4&gt;" in page
     assert "I(X;T) of 0 at epoch 5" in page and "no images" in page
     assert "No training has finished" in page and "No run has a stealth score yet." in page

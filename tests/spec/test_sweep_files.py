@@ -38,7 +38,7 @@ def test_the_first_number_of_cells_in_the_header_is_the_grids(name):
 COUNTS = {
     "quickstart.yaml": 3 * 2,
     "cifar10_cpu.yaml": 3,
-    "attacks_cpu.yaml": 7,
+    "attacks_cpu.yaml": 7 * 3,
     "full.yaml": 2 * 6 * 2 * 2 * 2,
     "table1.yaml": 14 * 3 + 2 * 3,
     "sigma.yaml": 5 * 4,
