@@ -102,7 +102,7 @@ class Context:
         out: the sweep's output directory.
         data_dir: the dataset cache; None for the default.
         device: where tensors live.
-        put: writes rows before the stage is done.
+        put: writes rows before the stage is done; they are kept and written once more with `done`.
         written: from a table and values of some columns, the keys (store.KEYS) of the rows that are there already.
         tell: passes news to the scheduler.
     """

@@ -49,14 +49,10 @@ def run(context: Context) -> Tables:
     data = _data(context, snapshots)
     snapshots.save_recipe(cell, data)
     context.tell(News(steps=0, artifact=DATA))
-    epochs: list[dict[str, Any]] = []
-    class_losses: list[dict[str, Any]] = []
 
     def on_epoch(result: EpochResult) -> None:
-        epochs.append({"run_id": run_id, **result.metrics})
         losses = [{"run_id": run_id, **row} for row in result.class_losses]
-        class_losses.extend(losses)
-        context.put({"epochs": epochs[-1:], "class_losses": losses})
+        context.put({"epochs": [{"run_id": run_id, **result.metrics}], "class_losses": losses})
         context.tell(News(steps=result.epoch))
 
     def on_snapshot(epoch: int, model: nn.Module) -> None:
@@ -73,8 +69,7 @@ def run(context: Context) -> Tables:
         on_snapshot=on_snapshot,
         compile_model=context.task.options.get("compile", False),
     )
-    # All rows once more: those put on the way are lost if the writer's process died before writing them.
-    return {"epochs": epochs, "class_losses": class_losses, "examples": example_rows(run_id, data)}
+    return {"examples": example_rows(run_id, data)}
 
 
 def _data(context: Context, snapshots: Snapshots) -> RunData:
