@@ -18,7 +18,7 @@ from rows import doubled, numbers, query, states
 
 from ibray.sweep import run_sweep
 
-KILLS = {"worker": 2, "writer": 2, "raylet": 1, "node": 1, "driver": 1}
+KILLS = {"worker": 2, "writer": 2, "raylet": 1, "driver": 1}
 MANY_KILLS = {"worker": 40, "writer": 26, "raylet": 14, "node": 10, "driver": 12}
 KILLED_BY = 0.7  # the share of the tasks that are done when the last kill is due: the sweep must not end before it
 LATEST = 0.5  # seconds after its turn that a kill comes
