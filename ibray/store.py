@@ -13,11 +13,10 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -83,8 +82,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-@dataclass(frozen=True)
-class StageKey:
+class StageKey(NamedTuple):
     """The unit of work a row of `stages` is about: (run, stage, unit) under one settings hash."""
 
     run_id: str
@@ -244,7 +242,7 @@ class Store:
         """
         attempts = self._unfinished.get(key, {}).get("attempts", 0) + 1
         known = {"attempts": attempts, "started": now(), **where}
-        row = self._unfinished[key] = {**vars(key), "status": "running", **known}
+        row = self._unfinished[key] = {**key._asdict(), "status": "running", **known}
         self.put({"stages": [row]})
         return known
 
@@ -269,10 +267,10 @@ class Store:
             self.fail(key, error)
 
     def _is_done(self, key: StageKey) -> bool:
-        return bool(self.written("stages", {**vars(key), "status": "done"}))
+        return bool(self.written("stages", {**key._asdict(), "status": "done"}))
 
     def _ended(self, key: StageKey, **facts: Any) -> dict[str, Any]:
-        return {**vars(key), "attempts": 1, **self._unfinished.get(key, {}), "finished": now(), **facts}
+        return {**key._asdict(), "attempts": 1, **self._unfinished.get(key, {}), "finished": now(), **facts}
 
     def flush(self) -> None:
         """Return when everything put so far is in the file.

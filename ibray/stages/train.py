@@ -6,6 +6,7 @@ Its artifacts are snapshots by their epochs, and as unit 0 the recipe of the run
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ibray.cell import Cell
 from ibray.datasets import load_dataset
 from ibray.rundata import RunData, build_run_data
 from ibray.snapshots import Snapshots
-from ibray.stages.base import Context, Need, News, Stage, Tables, Task
+from ibray.stages.base import Context, Need, News, Settings, Stage, Tables, Task
 from ibray.surrogate import load_surrogate, surrogate_cell
 from ibray.training import EpochResult, train
 
@@ -28,8 +29,16 @@ EXAMPLES = 6
 DATA = 0  # the artifact that is the run's data
 
 
-def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
-    return {"snapshots": spec.snapshots(cell)}
+def _settings(spec: SweepSpec) -> Callable[[Cell], Settings]:
+    by_epochs: dict[int, Settings] = {}
+
+    def settings(cell: Cell) -> Settings:
+        epochs = cell.training.epochs
+        if epochs not in by_epochs:
+            by_epochs[epochs] = Settings(snapshots=spec.snapshots(cell))
+        return by_epochs[epochs]
+
+    return settings
 
 
 def _needs(task: Task) -> list[Need]:
