@@ -6,9 +6,9 @@ Trials sleep, through the whole of `ibray sweep` on a Ray that takes this machin
 
 1. Naps of 0.5 to 1.5 s on 0.25 GPU, eight at a time: the share of the GPUs that sleeps, from the moment when all
    eight quarters are first taken to the beginning of the last nap. Ideal packing is 1.
-2. Ten trainings, five of 3 s and five of 9 s, on a GPU each, with four snapshots each and 1.5 s of MI on 0.25 GPU for
+2. Ten trainings, five of 6 s and five of 18 s, on 0.75 GPU, with four snapshots each and 3 s of MI on 0.25 GPU for
    every snapshot: the idle share of the GPUs when MI runs beside training, as ibray does it, and when it waits for the
-   last training, both from the first trial to the last. Both begin with no worker started.
+   last training, both from the first trial to the last, the start of workers on the way included.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pretended import EXAM_SECONDS, QUARTERS, lesson_seconds, nap_seconds, seeds
 
 from ibray.sweep import run_sweep
 
-GPUS, SHARE = 2, 0.25
-RESOURCES = {"train": {"cpu": 1, "gpu": 1}, "mi": {"cpu": 1, "gpu": SHARE}}
+GPUS, SHARE, TRAINING_SHARE = 2, 0.25, 0.75
+RESOURCES = {"train": {"cpu": 1, "gpu": TRAINING_SHARE}, "mi": {"cpu": 1, "gpu": SHARE}}
 LESSONS = 10
 SPANS = "SELECT run_id, epoch(started), epoch(finished) FROM stages WHERE stage IN (SELECT unnest(?))"
 
@@ -59,7 +59,7 @@ def idle_share(spans_of: list[tuple[str, float, float]], work: float) -> tuple[f
 
 def overlap(out: Path) -> None:
     spec = sweep_of(LESSONS, resources=RESOURCES)
-    lessons = sum(lesson_seconds(cell.seed) for cell in spec.cells())
+    lessons = TRAINING_SHARE * sum(lesson_seconds(cell.seed) for cell in spec.cells())
     work = lessons + LESSONS * len(QUARTERS) * EXAM_SECONDS * SHARE
     together = run_sweep(spec, out / "together", stages=["exam"])
     run_sweep(spec, out / "apart", stages=["lesson"])

@@ -2,8 +2,8 @@
 
     noop    nothing
     nap     0.5 to 1.5 s on the share of an MI trial
-    lesson  a training of 3 s (seeds 0 to 4) or 9 s, which leaves a snapshot after every quarter
-    exam    1.5 s on a snapshot of `lesson`
+    lesson  a training of 6 s (seeds 0 to 4) or 18 s, which leaves a snapshot after every quarter
+    exam    3 s on a snapshot of `lesson`
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ibray.stages import STAGES
 from ibray.stages.base import Context, Need, News, Settings, Stage, Tables
 
 QUARTERS = (1, 2, 3, 4)
-EXAM_SECONDS = 1.5
+EXAM_SECONDS = 3.0
 NOTHING = Settings()
 
 
@@ -33,7 +33,7 @@ def nap_seconds(seed: int) -> float:
 
 
 def lesson_seconds(seed: int) -> float:
-    return 3.0 if seed < 5 else 9.0
+    return 6.0 if seed < 5 else 18.0
 
 
 def _noop(context: Context) -> Tables:

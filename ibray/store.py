@@ -284,8 +284,10 @@ class Store:
             if not batch:
                 return
             try:
+                # Made before the file is opened, and so held: readers wait as long as it is.
+                tables = {table: _as_arrow(table, rows, self._schemas[table]) for table, rows in batch.items()}
                 with connect(self.path, patience=self.patience) as con:
-                    _write(con, batch, self._schemas)
+                    _write(con, tables)
             except BaseException:
                 with self._pending_lock:  # newer rows win over the ones that could not be written
                     for table, by_key in batch.items():
@@ -319,14 +321,10 @@ def group_by_key(tables: Mapping[str, Iterable[Row]]) -> dict[str, dict[tuple, l
     return grouped
 
 
-def _write(
-    con: duckdb.DuckDBPyConnection,
-    batch: Mapping[str, Mapping[tuple, list[Row]]],
-    schemas: Mapping[str, pa.Schema],
-) -> None:
+def _write(con: duckdb.DuckDBPyConnection, tables: Mapping[str, tuple[pa.Table, pa.Table]]) -> None:
+    """Replace rows in one transaction: of every table the keys to delete and the rows to insert."""
     con.begin()
-    for table, by_key in batch.items():
-        keys, rows = _as_arrow(table, by_key, schemas[table])
+    for table, (keys, rows) in tables.items():
         using = ", ".join(KEYS[table])
         con.register("new_keys", keys)
         con.register("new_rows", rows)
@@ -334,7 +332,8 @@ def _write(
         con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_rows")
         con.unregister("new_keys")
         con.unregister("new_rows")
-    refresh_runs(con, {key[0] for key in batch.get("stages", {})})
+    if "stages" in tables:
+        refresh_runs(con, set(tables["stages"][0]["run_id"].to_pylist()))
     con.commit()
 
 
