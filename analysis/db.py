@@ -13,7 +13,7 @@ import duckdb
 
 SCHEMA_VERSION = 3
 DATABASE_NAME = "results.duckdb"
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between two tries on a locked file
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.1  # seconds between two tries on a locked file, which a writer leaves for 0.5
 
 
 class AnalysisError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ibray.models import resolve_params
@@ -21,22 +21,42 @@ NEUTRAL = {
 }
 
 
-def canonical_json(value: Any) -> str:
-    """The one spelling of a JSON value that is hashed: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+"""The one spelling of a JSON value that is hashed: sorted keys, no spaces, no NaN."""
+
+
+_json_of_number = lru_cache(maxsize=2**16, typed=True)(canonical_json)
 
 
 def short_hash(value: Any) -> str:
     """First 16 hex digits of the SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+    return _short_hash_of_json(canonical_json(value))
+
+
+def _short_hash_of_json(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _without(settings: dict[str, Any], neutral: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in neutral or value != neutral[key]}
 
 
+class _Part:
+    """A part of a cell; cells of a grid share it, so its JSON is made once and not for every cell."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """As plain JSON without what is NEUTRAL."""
+        return asdict(self)
+
+    @cached_property
+    def json(self) -> str:
+        """Canonical JSON of the identity."""
+        return canonical_json(self.identity)
+
+
 @dataclass(frozen=True, kw_only=True)
-class DatasetChoice:
+class DatasetChoice(_Part):
     """A dataset by name, optionally cut to `per_class` training and `test_per_class` test images per class."""
 
     name: str
@@ -45,15 +65,19 @@ class DatasetChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackChoice:
+class AttackChoice(_Part):
     """An attack by name with every parameter of its trigger resolved."""
 
     name: str
     params: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "params": _without(self.params, NEUTRAL["attack"])}
+
 
 @dataclass(frozen=True, kw_only=True)
-class ArchitectureChoice:
+class ArchitectureChoice(_Part):
     """A registered architecture with every parameter resolved."""
 
     name: str
@@ -67,7 +91,7 @@ class ArchitectureChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class TrainingSettings(_Part):
     """The paper's recipe (section V-A): SGD on cross-entropy, learning rate halved on a plateau.
 
     lr is the paper's 0.01; the released code has 0.1. The paper does not say which loss the plateau
@@ -86,6 +110,10 @@ class TrainingSettings:
     precision: str = "float32"
     adversarial_epsilon: float = 0.0
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        return _without(asdict(self), NEUTRAL["training"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -103,15 +131,23 @@ class Cell:
     @cached_property
     def run_id(self) -> str:
         """First 16 hex digits of SHA-256 over the cell's identity and CELL_VERSION."""
-        return short_hash({"version": CELL_VERSION, **self.identity})
+        return _short_hash_of_json(self._json(version=CELL_VERSION))
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """The cell as plain JSON without what is NEUTRAL: what the database keeps; `from_dict` turns it back."""
-        cell = self.to_dict()
-        cell["attack"]["params"] = _without(cell["attack"]["params"], NEUTRAL["attack"])
-        cell["training"] = _without(cell["training"], NEUTRAL["training"])
-        return cell
+    def json(self) -> str:
+        """Canonical JSON of the cell without what is NEUTRAL: what the database keeps; `from_dict` turns it back."""
+        return self._json()
+
+    def _json(self, **more: Any) -> str:
+        parts = (
+            f'"{name}":{value.json if isinstance(value, _Part) else _json_of_number(value)}'
+            for name, value in sorted([*self._values, *more.items()])
+        )
+        return f"{{{','.join(parts)}}}"
+
+    @property
+    def _values(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in self.__dataclass_fields__]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `Cell.from_dict` turns it back."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from sklearn.cluster import HDBSCAN
-from sklearn.metrics import silhouette_samples
 
 SUBCLUSTER_SHARE = 0.05  # of the backdoor images: the smallest group that counts as a sub-cluster
 SUBCLUSTER_LEAST = 5  # images, however few there are
@@ -96,6 +94,8 @@ def _distance(t: np.ndarray, target: np.ndarray, unit: float | None) -> float | 
 def _silhouette(backdoor: np.ndarray, target: np.ndarray) -> float | None:
     if len(backdoor) < 2 or len(target) < 2:
         return None
+    from sklearn.metrics import silhouette_samples  # as below
+
     is_backdoor = np.repeat([True, False], [len(backdoor), len(target)])
     return float(silhouette_samples(np.concatenate([backdoor, target]), is_backdoor)[is_backdoor].mean())
 
@@ -104,6 +104,8 @@ def _subclusters(backdoor: np.ndarray) -> tuple[float | None, float | None]:
     smallest = max(SUBCLUSTER_LEAST, round(SUBCLUSTER_SHARE * len(backdoor)))
     if len(backdoor) < 2 * smallest:
         return None, None
+    from sklearn.cluster import HDBSCAN  # 1.5 s of every worker's start, of which most never make a map
+
     labels = HDBSCAN(min_cluster_size=smallest, min_samples=NEIGHBOURS, n_jobs=1, copy=True).fit(backdoor).labels_
     found = int(labels.max()) + 1
     return (float(found), float((labels < 0).mean())) if found else (1.0, 0.0)

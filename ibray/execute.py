@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import torch
 from ibray.provenance import code, device_facts
 from ibray.stages import STAGES
 from ibray.stages.base import Context, News, Tables, Task
-from ibray.store import Row, StageKey
+from ibray.store import Row, StageKey, group_by_key
 
 
 class Sink(Protocol):
@@ -22,7 +22,7 @@ class Sink(Protocol):
 
     def put(self, tables: Tables) -> None: ...
     def written(self, table: str, where: Row) -> set[tuple]: ...
-    def begin(self, key: StageKey, **where: Any) -> None: ...
+    def begin(self, key: StageKey, **where: Any) -> Row: ...
     def finish(self, key: StageKey, tables: Tables, **facts: Any) -> None: ...
     def fail(self, key: StageKey, error: str, **facts: Any) -> None: ...
     def lost(self, key: StageKey, error: str) -> None: ...
@@ -61,19 +61,36 @@ def execute(
         gpus = 1.0 if gpus is None else gpus
     else:
         gpus = 0.0
-    sink.begin(task.key, node=node, **device_facts(device), **code())
+    known = sink.begin(task.key, node=node, **device_facts(device), **code())
     started = time.monotonic()
 
-    def spent() -> dict[str, float]:
+    def facts() -> dict[str, Any]:
         seconds = time.monotonic() - started
-        return {"seconds": seconds, "gpu_seconds": gpus * seconds, "peak_memory_mb": _peak_memory_mb(device)}
+        spent = {"seconds": seconds, "gpu_seconds": gpus * seconds, "peak_memory_mb": _peak_memory_mb(device)}
+        return {**known, **spent}
+
+    on_the_way: list[Tables] = []
+
+    def put(tables: Tables) -> None:
+        on_the_way.append({table: list(rows) for table, rows in tables.items()})
+        sink.put(on_the_way[-1])
 
     try:
-        rows = STAGES[task.stage].run(Context(task, out, data_dir, device, sink.put, sink.written, tell))
+        rows = STAGES[task.stage].run(Context(task, out, data_dir, device, put, sink.written, tell))
     except Exception as error:
-        sink.fail(task.key, describe(error), **spent())
+        sink.fail(task.key, describe(error), **facts())
         raise
-    sink.finish(task.key, rows, **spent())
+    # All rows once more: those put on the way are lost if the writer's process died before writing them.
+    sink.finish(task.key, _newest([*on_the_way, rows]), **facts())
+
+
+def _newest(puts: Iterable[Tables]) -> Tables:
+    """The rows of several puts, those of a key from the last that has them."""
+    newest: dict[str, dict[tuple, list[Row]]] = {}
+    for tables in puts:
+        for table, grouped in group_by_key(tables).items():
+            newest.setdefault(table, {}).update(grouped)
+    return {table: [row for rows in grouped.values() for row in rows] for table, grouped in newest.items()}
 
 
 def describe(error: BaseException) -> str:

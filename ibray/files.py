@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ def is_complete(path: Path) -> bool:
         return path.stat().st_size == json.loads(_manifest(path).read_bytes())["bytes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def set_aside(path: Path) -> None:
+    """Give a corrupt file another name: nobody takes it for a good one, and whoever looks into it finds it."""
+    # Another process of the same run, which is about to be killed, may have removed it in the meantime.
+    with suppress(FileNotFoundError):
+        path.rename(path.with_suffix(".corrupt"))
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what `write_atomic` left in a directory when its process was killed; nobody may be writing there."""
+    for path in directory.glob(".*.????????"):  # as mkstemp ends a name
+        path.unlink()
 
 
 def remove_tensors(path: Path) -> None:

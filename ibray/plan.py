@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import duckdb
 import pyarrow as pa
 
 from ibray.attacks import get_attack
-from ibray.cell import Cell
+from ibray.cell import Cell, canonical_json
+from ibray.collection import no_collection
 from ibray.stages import STAGES
 from ibray.stages.base import Task
 from ibray.store import KEYS, connect, refresh_runs
@@ -20,26 +20,26 @@ from ibray.surrogate import surrogate_cell
 STAGE_COLUMNS = KEYS["stages"]
 
 
+@no_collection()
 def missing_tasks(database: Path, tasks: Iterable[Task], out: Path) -> list[Task]:
     """The tasks that are not done, and those whose artifact a missing task needs but which is no longer on disk."""
-    by_key = {task.key: task for task in tasks}
+    by_key: dict[tuple, Task] = {task.key: task for task in tasks}
     with connect(database) as con:
         _register(con, by_key)
-        rows = con.execute(
+        missing = con.execute(
             "SELECT run_id, stage, unit, settings FROM planned "
             "ANTI JOIN (FROM stages WHERE status = 'done') USING (run_id, stage, unit, settings)"
         ).fetchall()
-    missing = {tuple(row) for row in rows}
-    producers: dict[tuple[str, str], list[Task]] = {}
-    for task in by_key.values():
-        producers.setdefault((task.cell.run_id, task.stage), []).append(task)
-    looking = [task for key, task in by_key.items() if _row(key) in missing]
+    missing = set(missing)
+    redone = {key[:2] for key in missing}  # (run, stage): whatever these had left on disk need not be looked for
+    looking = [task for key, task in by_key.items() if key in missing]
     while looking:  # what is done again may need what is gone as well
-        needs = {need for task in looking for need in STAGES[task.stage].needs(task)}
+        needs = {need for task in looking for need in STAGES[task.stage].needs(task) if need[:2] not in redone}
         gone = {need[:2] for need in needs if not STAGES[need.stage].has_artifact(out, need.run_id, need.unit)}
-        looking = [task for which in gone for task in producers.get(which, []) if _row(task.key) not in missing]
-        missing |= {_row(task.key) for task in looking}
-    return [task for key, task in by_key.items() if _row(key) in missing]
+        redone |= gone
+        looking = [task for key, task in by_key.items() if key[:2] in gone and key not in missing] if gone else []
+        missing |= {task.key for task in looking}
+    return [task for key, task in by_key.items() if key in missing]
 
 
 def enter_plan(database: Path, cells: Iterable[Cell], missing: Iterable[Task]) -> None:
@@ -77,7 +77,6 @@ def release_running(database: Path) -> None:
 
 def run_row(cell: Cell) -> dict[str, Any]:
     """A cell as a row of `runs`, queued."""
-    identity = cell.identity
     return {
         "run_id": cell.run_id,
         "dataset": cell.dataset.name,
@@ -88,27 +87,18 @@ def run_row(cell: Cell) -> dict[str, Any]:
         "architecture": str(cell.architecture),
         "sigma": cell.sigma,
         "seed": cell.seed,
-        "attack_params": json.dumps(identity["attack"]["params"]),
+        "attack_params": canonical_json(cell.attack.identity["params"]),
         "surrogate": surrogate.run_id if (surrogate := surrogate_cell(cell)) else None,
         "per_class": cell.dataset.per_class,
-        "cell": json.dumps(identity),
+        "cell": cell.json,
         "status": "queued",
     }
 
 
-def _row(key: Any) -> tuple:
-    return tuple(getattr(key, column) for column in STAGE_COLUMNS)
-
-
-def _register(con: duckdb.DuckDBPyConnection, keys: Iterable[Any]) -> None:
-    columns = list(zip(*(_row(key) for key in keys), strict=True)) or [()] * len(STAGE_COLUMNS)
-    types = {"unit": pa.int32()}
-    con.register(
-        "planned",
-        pa.table(
-            {
-                name: pa.array(values, types.get(name, pa.string()))
-                for name, values in zip(STAGE_COLUMNS, columns, strict=True)
-            }
-        ),
-    )
+def _register(con: duckdb.DuckDBPyConnection, keys: Iterable[tuple]) -> None:
+    keys, types = list(keys), {"unit": pa.int32()}
+    columns = {
+        name: pa.array([key[position] for key in keys], types.get(name, pa.string()))
+        for position, name in enumerate(STAGE_COLUMNS)
+    }
+    con.register("planned", pa.table(columns))

@@ -96,8 +96,8 @@ class StoreProxy:
     def written(self, table: str, where: Row) -> set[tuple]:
         return ray.get(self._actor.written.remote(table, where))
 
-    def begin(self, key: StageKey, **where: Any) -> None:
-        ray.get(self._actor.begin.remote(key, **where))
+    def begin(self, key: StageKey, **where: Any) -> Row:
+        return ray.get(self._actor.begin.remote(key, **where))
 
     def finish(self, key: StageKey, tables: Tables, **facts: Any) -> None:
         ray.get(self._actor.finish.remote(key, tables, **facts))

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from ibray.cell import Cell
-from ibray.files import CorruptFileError, is_complete, load_tensors, save_tensors, write_json
+from ibray.files import CorruptFileError, is_complete, load_tensors, save_tensors, set_aside, write_json
 from ibray.rundata import RunData, build_run_data
 
 
@@ -74,9 +74,14 @@ class Snapshots:
         """Put the weights of this epoch into `model`.
 
         Raises:
-            CorruptFileError: the snapshot is missing or its bytes are not what was written.
+            CorruptFileError: the snapshot is missing, or its bytes are not what was written. It is then set aside, so
+                that the next plan trains the network again.
         """
-        tensors, _ = load_tensors(self._weights(epoch))
+        try:
+            tensors, _ = load_tensors(self._weights(epoch))
+        except CorruptFileError:
+            set_aside(self._weights(epoch))
+            raise
         model.load_state_dict(tensors)
 
     def load_data(self, data_dir: Path | None = None) -> tuple[Cell, RunData]:

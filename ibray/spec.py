@@ -25,6 +25,7 @@ from pydantic import (
 
 from ibray.attacks import ATTACKS, get_attack
 from ibray.cell import ArchitectureChoice, AttackChoice, Cell, DatasetChoice, TrainingSettings
+from ibray.collection import no_collection
 from ibray.errors import UserError
 from ibray.models import MODELS, resolve_params
 from ibray.spec_errors import explain
@@ -196,6 +197,7 @@ class SweepSpec(Strict):
                 )
         return self
 
+    @no_collection()
     def cells(self) -> list[Cell]:
         """The grid, each cell once, in the order of the file.
 

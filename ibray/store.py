@@ -13,11 +13,10 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -26,6 +25,7 @@ from ibray.errors import UserError
 
 SCHEMA_VERSION = 3
 LOCK_RETRY_SECONDS = 0.02
+WRITER_PATIENCE = 600.0  # seconds: whoever reads for so long has forgotten to close
 
 Row = Mapping[str, Any]
 
@@ -82,8 +82,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-@dataclass(frozen=True)
-class StageKey:
+class StageKey(NamedTuple):
     """The unit of work a row of `stages` is about: (run, stage, unit) under one settings hash."""
 
     run_id: str
@@ -124,14 +123,14 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def create(path: Path) -> None:
+def create(path: Path, *, patience: float = 60.0) -> None:
     """Create the database, or check that this code can write the one that is there.
 
     Raises:
-        UserError: the database was made by newer code, or the file is not a database.
+        UserError: the database was made by newer code, stays locked for `patience` seconds, or is not a database.
     """
     if path.exists():
-        with connect(path) as con:
+        with connect(path, patience=patience) as con:
             check_version(con, path)
             _make_tables(con)
             con.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(SCHEMA_VERSION)])
@@ -170,25 +169,32 @@ class Store:
     """The single writer of one database: collects rows, writes them every `interval` seconds.
 
     Safe to call from several threads. A database that is locked or a disk that is full delays the writing; the rows
-    wait in memory and are tried again until `close`.
+    wait in memory and are tried again until `close`. One that takes the place of a writer that died knows from the
+    file which stages run or have failed.
+
+    Args:
+        path: the database, created where there is none.
+        interval: seconds between two transactions.
+        patience: seconds that one attempt to write waits for a locked file.
     """
 
-    def __init__(self, path: str | Path, interval: float = 0.5):
+    def __init__(self, path: str | Path, interval: float = 0.5, patience: float = WRITER_PATIENCE):
         self.path = Path(path)
-        self.interval = interval
+        self.interval, self.patience = interval, patience
         self._pending: dict[str, dict[tuple, list[Row]]] = {}
-        self._begun: dict[StageKey, dict[str, Any]] = {}
-        self._running: set[StageKey] = set()
         self._pending_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
-        create(self.path)
-        with connect(self.path) as con:
+        create(self.path, patience=patience)
+        with connect(self.path, patience=patience) as con:
+            unfinished = con.sql("FROM stages WHERE status IN ('running', 'failed')").to_arrow_table().to_pylist()
             self._schemas = {table: con.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema for table in KEYS}
             self._required = {table: set() for table in KEYS}
             for table, column in con.execute(REQUIRED_COLUMNS).fetchall():
                 self._required.get(table, set()).add(column)
+        # The row of every stage that has begun and is not done.
+        self._unfinished = {StageKey(*(row[column] for column in KEYS["stages"])): row for row in unfinished}
         self._thread = threading.Thread(target=self._write_forever, name="ibray-store", daemon=True)
         self._thread.start()
 
@@ -199,13 +205,10 @@ class Store:
             KeyError: a row has a column that its table lacks, or lacks one that it must have.
             pyarrow.ArrowException: a value is not of its column's type.
         """
-        grouped: dict[str, dict[tuple, list[Row]]] = {}
+        tables = {table: list(rows) for table, rows in tables.items()}
         for table, rows in tables.items():
-            rows = list(rows)
             self._check(table, rows)
-            for row in rows:
-                key = tuple(row[column] for column in KEYS[table])
-                grouped.setdefault(table, {}).setdefault(key, []).append(row)
+        grouped = group_by_key(tables)
         with self._pending_lock:
             for table, by_key in grouped.items():
                 self._pending.setdefault(table, {}).update(by_key)
@@ -228,34 +231,46 @@ class Store:
         """
         self.flush()
         keys, equal = ", ".join(KEYS[table]), " AND ".join(f"{column} = ?" for column in where)
-        with connect(self.path) as con:
+        with connect(self.path, patience=self.patience) as con:
             rows = con.execute(f"SELECT DISTINCT {keys} FROM {table} WHERE {equal}", list(where.values()))
             return set(rows.fetchall())
 
-    def begin(self, key: StageKey, **where: Any) -> None:
-        """Note that an attempt at a stage starts; `where` names the machine and the code."""
-        attempts = self._begun.get(key, {}).get("attempts", 0) + 1
-        self._begun[key] = {**vars(key), "attempts": attempts, "started": now(), **where}
-        self._running.add(key)
-        self.put({"stages": [{**self._begun[key], "status": "running"}]})
+    def begin(self, key: StageKey, **where: Any) -> Row:
+        """Note that an attempt at a stage starts; `where` names the machine and the code.
+
+        Returns what is known of the attempt: given to `finish` and `fail`, it is in the row even if this writer dies.
+        """
+        attempts = self._unfinished.get(key, {}).get("attempts", 0) + 1
+        known = {"attempts": attempts, "started": now(), **where}
+        row = self._unfinished[key] = {**key._asdict(), "status": "running", **known}
+        self.put({"stages": [row]})
+        return known
 
     def finish(self, key: StageKey, tables: Mapping[str, Iterable[Row]], **facts: Any) -> None:
         """Write a stage's last rows and that it is done, in one transaction; `facts` are columns of `stages`."""
-        self.put({**tables, "stages": [self._ended(key, status="done", **facts)]})
+        self.put({**tables, "stages": [self._ended(key, status="done", error=None, **facts)]})
+        self._unfinished.pop(key, None)
 
     def fail(self, key: StageKey, error: str, **facts: Any) -> None:
         """Note that a stage failed, and why."""
-        self.put({"stages": [self._ended(key, status="failed", error=error, **facts)]})
+        row = self._unfinished[key] = self._ended(key, status="failed", error=error, **facts)
+        self.put({"stages": [row]})
 
     def lost(self, key: StageKey, error: str) -> None:
-        """Note that a stage's process is gone: it failed, unless it said itself how it ended."""
-        if key in self._running:
+        """Note that a stage's process is gone: it failed, unless it said itself how it ended.
+
+        Raises:
+            UserError: the database has to be asked and stays locked.
+        """
+        known = self._unfinished.get(key)
+        if known["status"] == "running" if known else not self._is_done(key):
             self.fail(key, error)
 
+    def _is_done(self, key: StageKey) -> bool:
+        return bool(self.written("stages", {**key._asdict(), "status": "done"}))
+
     def _ended(self, key: StageKey, **facts: Any) -> dict[str, Any]:
-        self._running.discard(key)
-        # A writer that was restarted has forgotten the beginning: the row then says one attempt and no start.
-        return {**vars(key), "attempts": 1, **self._begun.get(key, {}), "finished": now(), **facts}
+        return {**key._asdict(), "attempts": 1, **self._unfinished.get(key, {}), "finished": now(), **facts}
 
     def flush(self) -> None:
         """Return when everything put so far is in the file.
@@ -269,8 +284,10 @@ class Store:
             if not batch:
                 return
             try:
-                with connect(self.path) as con:
-                    _write(con, batch, self._schemas)
+                # Made before the file is opened, and so held: readers wait as long as it is.
+                tables = {table: _as_arrow(table, rows, self._schemas[table]) for table, rows in batch.items()}
+                with connect(self.path, patience=self.patience) as con:
+                    _write(con, tables)
             except BaseException:
                 with self._pending_lock:  # newer rows win over the ones that could not be written
                     for table, by_key in batch.items():
@@ -294,14 +311,20 @@ class Store:
                 logging.getLogger(__name__).warning("%s: rows are waiting to be written: %s", self.path, error)
 
 
-def _write(
-    con: duckdb.DuckDBPyConnection,
-    batch: Mapping[str, Mapping[tuple, list[Row]]],
-    schemas: Mapping[str, pa.Schema],
-) -> None:
+def group_by_key(tables: Mapping[str, Iterable[Row]]) -> dict[str, dict[tuple, list[Row]]]:
+    """Table -> key -> its rows."""
+    grouped: dict[str, dict[tuple, list[Row]]] = {}
+    for table, rows in tables.items():
+        for row in rows:
+            key = tuple(row[column] for column in KEYS[table])
+            grouped.setdefault(table, {}).setdefault(key, []).append(row)
+    return grouped
+
+
+def _write(con: duckdb.DuckDBPyConnection, tables: Mapping[str, tuple[pa.Table, pa.Table]]) -> None:
+    """Replace rows in one transaction: of every table the keys to delete and the rows to insert."""
     con.begin()
-    for table, by_key in batch.items():
-        keys, rows = _as_arrow(table, by_key, schemas[table])
+    for table, (keys, rows) in tables.items():
         using = ", ".join(KEYS[table])
         con.register("new_keys", keys)
         con.register("new_rows", rows)
@@ -309,7 +332,8 @@ def _write(
         con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_rows")
         con.unregister("new_keys")
         con.unregister("new_rows")
-    refresh_runs(con, {key[0] for key in batch.get("stages", {})})
+    if "stages" in tables:
+        refresh_runs(con, set(tables["stages"][0]["run_id"].to_pylist()))
     con.commit()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ibray.attacks import get_attack
+from ibray.attacks import Attack, get_attack
 from ibray.cell import ArchitectureChoice, AttackChoice, Cell
 from ibray.errors import UserError
 from ibray.models import resolve_params
@@ -28,7 +30,7 @@ def surrogate_cell(cell: Cell) -> Cell | None:
     Raises:
         UserError: the attack names an architecture that does not exist.
     """
-    attack = get_attack(cell.attack.name, **cell.attack.params)
+    attack = _attack(cell.attack.json)
     if not attack.needs_surrogate:
         return None
     epsilon = ADVERSARIAL_EPSILON if attack.surrogate_training == "adversarial" else 0.0
@@ -42,6 +44,13 @@ def surrogate_cell(cell: Cell) -> Cell | None:
         seed=SURROGATE_SEED,
         training=replace(cell.training, adversarial_epsilon=epsilon),
     )
+
+
+@lru_cache(maxsize=256)
+def _attack(choice: str) -> Attack:
+    """Once for the thousands of cells of a grid that have it."""
+    attack = json.loads(choice)
+    return get_attack(attack["name"], **attack["params"])
 
 
 def _architecture(cell: Cell, name: str) -> ArchitectureChoice:

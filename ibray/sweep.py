@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ibray import __version__, store
 from ibray.cell import Cell
+from ibray.files import remove_leftovers
 from ibray.inline_runner import run_inline
 from ibray.lpips import NO_LPIPS
 from ibray.notify import Notifier
@@ -96,6 +97,7 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
         missing = missing_tasks(database, tasks, out)
         _remove_checkpoints(out, tasks, missing)
         if not missing:
+            _remove_leftovers(out, tasks)
             notifier.tell("done", f"nothing to do: all {len(tasks)} tasks of {len(cells)} cells are done")
             return Outcome(database, len(cells), len(tasks), 0, 0)
         enter_plan(database, cells, missing)
@@ -108,6 +110,7 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
             finally:
                 release_running(database)
         _remove_checkpoints(out, tasks, left)
+        _remove_leftovers(out, tasks)
         _tell_end(notifier, len(missing), len(left), progress.failures.values())
     return Outcome(database, len(cells), len(tasks), len(missing), len(left))
 
@@ -198,6 +201,12 @@ def _sweep_record(spec: SweepSpec, cells: list[Cell]) -> dict[str, Any]:
         "host": host(),
         "machine": json.dumps(machine()),
     }
+
+
+def _remove_leftovers(out: Path, tasks: Iterable[Task]) -> None:
+    """Half-written files of processes that were killed; at the end, when not even these write any more."""
+    for directory in [out, *(out / "snapshots" / run_id for run_id in {task.cell.run_id for task in tasks})]:
+        remove_leftovers(directory)
 
 
 def _remove_checkpoints(out: Path, tasks: Iterable[Task], unfinished: Iterable[Task]) -> None:

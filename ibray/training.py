@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ibray.cell import Cell
-from ibray.files import CorruptFileError, load_tensors, remove_tensors, save_tensors
+from ibray.files import CorruptFileError, load_tensors, remove_tensors, save_tensors, set_aside
 from ibray.models import get_model
 from ibray.pgd import pgd
 from ibray.rundata import RunData
@@ -273,8 +273,7 @@ class CheckpointFiles:
             try:
                 tensors, about = load_tensors(path)
             except CorruptFileError:
-                # Kept under another name: whoever looks into the crash wants to see it.
-                path.rename(path.with_suffix(".corrupt"))
+                set_aside(path)
                 continue
             if about["run_id"] == run_id and about["epoch"] <= not_after:
                 return tensors, about

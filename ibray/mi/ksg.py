@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.neighbors import KDTree
 
 from ibray.mi.interface import EstimationError, MIEstimate
 from ibray.mi.prepare import as_points, check_varies, from_terms
@@ -42,6 +41,8 @@ def ksg(x: object, y: object, *, seed: int = 0, **settings: object) -> MIEstimat
     neighbours share theirs; the bias, which grows with dimension and information, is not in it. Raises EstimationError,
     also for k samples or fewer.
     """
+    from sklearn.neighbors import KDTree  # 1.5 s, which every worker of another estimator is spared
+
     started = time.perf_counter()
     k = KSGSettings(**settings).k
     samples = paired(x, y)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ibray.cell import Cell
+from ibray.collection import no_collection
 from ibray.errors import UserError
 from ibray.registry import Registry
 from ibray.stages import embed, mi, perceptual, surrogate, train
@@ -26,6 +27,7 @@ STAGES: Registry[Stage] = Registry(
 )
 
 
+@no_collection()
 def plan_tasks(spec: SweepSpec, cells: Iterable[Cell], only: Iterable[str] = ()) -> list[Task]:
     """Every unit of every stage of every cell, in the order of the grid; work that cells share is there once.
 
@@ -34,16 +36,16 @@ def plan_tasks(spec: SweepSpec, cells: Iterable[Cell], only: Iterable[str] = ())
     Raises:
         UserError: `only` names a stage that does not exist, or none that has work in this sweep.
     """
-    options = {name: stage.options(spec) for name, stage in STAGES.items()}
+    stages = [(name, stage, stage.settings(spec), stage.options(spec)) for name, stage in STAGES.items()]
     planned: dict[tuple[str, str], list[Task]] = {}
     for cell in cells:
-        for name, stage in STAGES.items():
+        for name, stage, settings_of, options in stages:
             subject = stage.subject(cell)
             if subject is None or (subject.run_id, name) in planned:
                 continue
-            settings = stage.settings(spec, subject)  # once, however many units
+            settings = settings_of(subject)
             units = stage.units(spec, subject)
-            planned[subject.run_id, name] = [Task(subject, name, unit, settings, options[name]) for unit in units]
+            planned[subject.run_id, name] = [Task(subject, name, unit, settings, options) for unit in units]
     chosen = _with_needs(planned, only) if only else planned
     if not any(planned[which] for which in chosen):
         raise UserError(f"--stage {', '.join(only)}: nothing in this sweep asks for it")

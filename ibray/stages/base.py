@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -29,6 +30,14 @@ class Need(NamedTuple):
     unit: int
 
 
+class Settings(dict):
+    """Settings of a stage: plain JSON that nobody changes, and its hash, made once as thousands of tasks share it."""
+
+    @cached_property
+    def hash(self) -> str:
+        return short_hash(self)
+
+
 @dataclass(frozen=True)
 class Stage:
     """A kind of work.
@@ -36,7 +45,8 @@ class Stage:
     Attributes:
         subject: from a cell of the grid, the cell that this work is about: itself, one that several cells share, or
             None when the cell has no such work.
-        settings: from spec and subject, everything beyond it that decides the stage's rows; hashed into its key.
+        settings: from the spec, a function from the subject to everything beyond it that decides the stage's rows;
+            hashed into its key.
         units: from spec and subject, the units of work: [0] for one per run, or snapshot epochs.
         needs: from a task, the artifacts that must be there first.
         has_artifact: from (output directory, run id, unit), whether a unit of this kind left its artifact on disk;
@@ -49,7 +59,7 @@ class Stage:
     """
 
     subject: Callable[[Cell], Cell | None]
-    settings: Callable[[SweepSpec, Cell], dict[str, Any]]
+    settings: Callable[[SweepSpec], Callable[[Cell], Settings]]
     units: Callable[[SweepSpec, Cell], list[int]]
     needs: Callable[[Task], list[Need]]
     has_artifact: Callable[[Path, str, int], bool] | None
@@ -67,13 +77,13 @@ class Task:
     cell: Cell
     stage: str
     unit: int
-    settings: dict[str, Any]
+    settings: Settings
     options: dict[str, Any] = field(default_factory=dict)  # how, not what: not part of the key
 
     @property
     def key(self) -> StageKey:
         """The row of `stages` this task is."""
-        return StageKey(self.cell.run_id, self.stage, self.unit, short_hash(self.settings))
+        return StageKey(self.cell.run_id, self.stage, self.unit, self.settings.hash)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `from_dict` turns it back."""
@@ -82,7 +92,7 @@ class Task:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Task:
         """The task that `to_dict` was called on."""
-        return cls(**{**value, "cell": Cell.from_dict(value["cell"])})
+        return cls(**{**value, "cell": Cell.from_dict(value["cell"]), "settings": Settings(value["settings"])})
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ class Context:
         out: the sweep's output directory.
         data_dir: the dataset cache; None for the default.
         device: where tensors live.
-        put: writes rows before the stage is done.
+        put: writes rows before the stage is done; they are kept and written once more with `done`.
         written: from a table and values of some columns, the keys (store.KEYS) of the rows that are there already.
         tell: passes news to the scheduler.
     """

@@ -8,6 +8,7 @@ itself in `clusters`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,16 +22,16 @@ from ibray.rundata import RunData
 from ibray.seeds import derive_seed
 from ibray.snapshot_network import SnapshotNetwork
 from ibray.snapshots import stored_data
-from ibray.stages.base import Context, Need, News, Stage, Tables
+from ibray.stages.base import Context, Need, News, Settings, Stage, Tables
 
 if TYPE_CHECKING:
     from ibray.spec import SweepSpec
 
 
-def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
-    if spec.embed is None:
-        return {}
-    return {**spec.embed.model_dump(mode="json", exclude={"epochs"}), "clean_classes": spec.mi.clean_classes}
+def _settings(spec: SweepSpec) -> Callable[[Cell], Settings]:
+    asked = {} if spec.embed is None else spec.embed.model_dump(mode="json", exclude={"epochs"})
+    settings = Settings(asked, clean_classes=spec.mi.clean_classes)
+    return lambda cell: settings
 
 
 def _run(context: Context) -> Tables:

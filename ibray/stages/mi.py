@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ibray.cell import Cell, short_hash
@@ -13,7 +13,7 @@ from ibray.mi.protocols import CERTIFIED, ChosenProtocol
 from ibray.seeds import derive_seed
 from ibray.snapshot_subsets import SnapshotSubsets
 from ibray.snapshots import stored_data
-from ibray.stages.base import Context, Need, News, Stage, Tables
+from ibray.stages.base import Context, Need, News, Settings, Stage, Tables
 
 if TYPE_CHECKING:
     from ibray.spec import SweepSpec
@@ -24,8 +24,9 @@ ESTIMATE_COLUMNS = (
 )  # fmt: skip
 
 
-def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
-    return spec.mi.settings()
+def _settings(spec: SweepSpec) -> Callable[[Cell], Settings]:
+    settings = Settings(spec.mi.settings())
+    return lambda cell: settings
 
 
 def settings_hash(settings: dict[str, Any], protocol: dict[str, Any]) -> str:

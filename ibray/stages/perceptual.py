@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,7 +15,7 @@ from ibray.cell import Cell
 from ibray.lpips import LpipsSource, find_lpips, load_lpips
 from ibray.perceptual import evenly, measure
 from ibray.snapshots import stored_data
-from ibray.stages.base import Context, Need, News, Stage, Tables
+from ibray.stages.base import Context, Need, News, Settings, Stage, Tables
 from ibray.stages.train import DATA
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ def _find(weights: Path) -> LpipsSource:
     return find_lpips(weights)
 
 
-def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
+def _settings(spec: SweepSpec) -> Callable[[Cell], Settings]:
     source = lpips_of(spec)
-    return {"images": spec.perceptual.images, "lpips": source and source.identity}
+    settings = Settings(images=spec.perceptual.images, lpips=source and source.identity)
+    return lambda cell: settings
 
 
 def _run(context: Context) -> Tables:

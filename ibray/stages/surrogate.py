@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from ibray.snapshots import Snapshots
 from ibray.stages import train
-from ibray.stages.base import Stage
+from ibray.stages.base import Settings, Stage
 from ibray.surrogate import surrogate_cell
 
 STAGE = Stage(
     subject=surrogate_cell,
-    settings=lambda spec, cell: {"snapshots": [cell.training.epochs]},
+    settings=lambda spec: lambda cell: Settings(snapshots=[cell.training.epochs]),
     units=lambda spec, cell: [0],
     needs=lambda task: [],
     has_artifact=lambda out, run_id, epoch: Snapshots(out, run_id).has(epoch),

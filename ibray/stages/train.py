@@ -6,6 +6,7 @@ Its artifacts are snapshots by their epochs, and as unit 0 the recipe of the run
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ibray.cell import Cell
 from ibray.datasets import load_dataset
 from ibray.rundata import RunData, build_run_data
 from ibray.snapshots import Snapshots
-from ibray.stages.base import Context, Need, News, Stage, Tables, Task
+from ibray.stages.base import Context, Need, News, Settings, Stage, Tables, Task
 from ibray.surrogate import load_surrogate, surrogate_cell
 from ibray.training import EpochResult, train
 
@@ -28,8 +29,16 @@ EXAMPLES = 6
 DATA = 0  # the artifact that is the run's data
 
 
-def _settings(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
-    return {"snapshots": spec.snapshots(cell)}
+def _settings(spec: SweepSpec) -> Callable[[Cell], Settings]:
+    by_epochs: dict[int, Settings] = {}
+
+    def settings(cell: Cell) -> Settings:
+        epochs = cell.training.epochs
+        if epochs not in by_epochs:
+            by_epochs[epochs] = Settings(snapshots=spec.snapshots(cell))
+        return by_epochs[epochs]
+
+    return settings
 
 
 def _needs(task: Task) -> list[Need]:
@@ -49,14 +58,10 @@ def run(context: Context) -> Tables:
     data = _data(context, snapshots)
     snapshots.save_recipe(cell, data)
     context.tell(News(steps=0, artifact=DATA))
-    epochs: list[dict[str, Any]] = []
-    class_losses: list[dict[str, Any]] = []
 
     def on_epoch(result: EpochResult) -> None:
-        epochs.append({"run_id": run_id, **result.metrics})
         losses = [{"run_id": run_id, **row} for row in result.class_losses]
-        class_losses.extend(losses)
-        context.put({"epochs": epochs[-1:], "class_losses": losses})
+        context.put({"epochs": [{"run_id": run_id, **result.metrics}], "class_losses": losses})
         context.tell(News(steps=result.epoch))
 
     def on_snapshot(epoch: int, model: nn.Module) -> None:
@@ -73,8 +78,7 @@ def run(context: Context) -> Tables:
         on_snapshot=on_snapshot,
         compile_model=context.task.options.get("compile", False),
     )
-    # All rows once more: those put on the way are lost if the writer's process died before writing them.
-    return {"epochs": epochs, "class_losses": class_losses, "examples": example_rows(run_id, data)}
+    return {"examples": example_rows(run_id, data)}
 
 
 def _data(context: Context, snapshots: Snapshots) -> RunData:

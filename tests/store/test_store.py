@@ -224,7 +224,7 @@ def cell(tiny):
 def stages(quiet, cell):
     """Two stages of one run, queued."""
     keys = [StageKey(cell.run_id, "train", 0, "s"), StageKey(cell.run_id, "mi", 3, "t")]
-    queued = [{**vars(key), "status": "queued", "attempts": 0} for key in keys]
+    queued = [{**key._asdict(), "status": "queued", "attempts": 0} for key in keys]
     quiet.put({"runs": [run_row(cell)], "stages": queued})
     return keys
 

@@ -20,6 +20,12 @@ KEYS = {
     "clusters": "run_id, epoch, metric",
 }
 
+# Of `runs` and `stages`, what a clock, a machine or the number of attempts decides.
+CIRCUMSTANCES = (
+    "attempts", "started", "finished", "seconds", "gpu_seconds", "peak_memory_mb", "host", "node", "device", "driver",
+    "ibray_version", "git_sha", "git_dirty", "versions",
+)  # fmt: skip
+
 
 def numbers(database: Path) -> dict[str, list[tuple]]:
     """Table -> its rows in order, without durations."""
@@ -48,3 +54,14 @@ def query(database: Path, sql: str) -> list[tuple]:
     """Rows of one query."""
     with duckdb.connect(str(database), read_only=True) as con:
         return con.execute(sql).fetchall()
+
+
+def states(database: Path) -> dict[str, list[tuple]]:
+    """The rows of `runs` and of `stages` in order: which cells and which units of work, and what became of them."""
+    with duckdb.connect(str(database), read_only=True) as con:
+        return {
+            table: con.execute(
+                f"SELECT COLUMNS(lambda name: name NOT IN {CIRCUMSTANCES}) FROM {table} ORDER BY ALL"
+            ).fetchall()
+            for table in ("runs", "stages")
+        }

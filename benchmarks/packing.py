@@ -1,0 +1,91 @@
+"""How well trials fill two pretended GPUs: MI trials on quarters of them, and MI beside training against after it.
+
+    python benchmarks/packing.py [--naps 240]
+
+Trials sleep, through the whole of `ibray sweep` on a Ray that takes this machine to have two GPUs and 16 CPUs.
+
+1. Naps of 0.5 to 1.5 s on 0.25 GPU, eight at a time: the share of the GPUs that sleeps, from the moment when all
+   eight quarters are first taken to the beginning of the last nap. Ideal packing is 1.
+2. Ten trainings, five of 6 s and five of 18 s, on 0.75 GPU, with four snapshots each and 3 s of MI on 0.25 GPU for
+   every snapshot: the idle share of the GPUs when MI runs beside training, as ibray does it, and when it waits for the
+   last training, both from the first trial to the last, the start of workers on the way included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import duckdb
+import ray
+from pretended import EXAM_SECONDS, QUARTERS, lesson_seconds, nap_seconds, seeds_of, start_ray, sweep_of
+
+from ibray.sweep import run_sweep
+
+GPUS, SHARE, TRAINING_SHARE = 2, 0.25, 0.75
+RESOURCES = {"train": {"cpu": 1, "gpu": TRAINING_SHARE}, "mi": {"cpu": 1, "gpu": SHARE}}
+LESSONS = 10
+SPANS = "SELECT run_id, epoch(started), epoch(finished) FROM stages WHERE stage IN (SELECT unnest(?))"
+
+
+def spans(database: Path, *stages: str) -> list[tuple[str, float, float]]:
+    with duckdb.connect(str(database), read_only=True) as con:
+        return con.execute(SPANS, [list(stages)]).fetchall()
+
+
+def pack(naps: int, out: Path) -> None:
+    spec = sweep_of(naps, resources=RESOURCES)
+    seeds = seeds_of(spec.cells())
+    found = spans(run_sweep(spec, out, stages=["nap"]), "nap")
+    slots = int(GPUS / SHARE)
+    begins = sorted(begin for _, begin, _ in found)
+    # All slots are taken when the first `slots` different workers have begun: before, some are still importing.
+    full = next(at for at in begins if sum(begin <= at < end for _, begin, end in found) == slots)
+    last = begins[-1]
+    slept = sum(
+        nap_seconds(seeds[run_id]) * max(0.0, min(end, last) - max(begin, full)) / (end - begin)
+        for run_id, begin, end in found
+    )
+    share = slept / (slots * (last - full))
+    print(f"{naps} naps on {slots} quarters of {GPUS} GPUs: {share:.1%} of ideal packing over {last - full:.0f} s")
+
+
+def idle_share(spans_of: list[tuple[str, float, float]], work: float) -> tuple[float, float]:
+    """(share of the GPUs that nobody used, seconds) from the first trial to the last."""
+    seconds = max(end for *_, end in spans_of) - min(begin for _, begin, _ in spans_of)
+    return 1 - work / (GPUS * seconds), seconds
+
+
+def overlap(out: Path) -> None:
+    spec = sweep_of(LESSONS, resources=RESOURCES)
+    lessons = TRAINING_SHARE * sum(lesson_seconds(cell.seed) for cell in spec.cells())
+    work = lessons + LESSONS * len(QUARTERS) * EXAM_SECONDS * SHARE
+    together = run_sweep(spec, out / "together", stages=["exam"])
+    run_sweep(spec, out / "apart", stages=["lesson"])
+    apart = run_sweep(spec, out / "apart", stages=["exam"])
+    beside, seconds = idle_share(spans(together, "lesson", "exam"), work)
+    # The barrier's two phases without the pause between them, in which the second starts its workers.
+    (first, first_seconds), (second, second_seconds) = (
+        idle_share(spans(apart, "lesson"), lessons), idle_share(spans(apart, "exam"), work - lessons)
+    )  # fmt: skip
+    barrier = 1 - work / (GPUS * (first_seconds + second_seconds))
+    print(f"MI beside training: {seconds:.1f} s, GPUs idle {beside:.1%}")
+    print(f"MI after training:  {first_seconds:.1f} + {second_seconds:.1f} s, GPUs idle {barrier:.1%} "
+          f"({first:.1%} and {second:.1%})")  # fmt: skip
+    print(f"ideal: {work / GPUS:.1f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--naps", type=int, default=240)
+    arguments = parser.parse_args()
+    start_ray(cpus=16, gpus=GPUS)
+    with tempfile.TemporaryDirectory() as scratch:
+        overlap(Path(scratch))
+        pack(arguments.naps, Path(scratch) / "naps")
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
