@@ -45,18 +45,27 @@ def read(
         raise AnalysisError(f"no results database at {source}")
     with tempfile.TemporaryDirectory(prefix="ibray-read-") as scratch:
         copy = Path(scratch) / DATABASE_NAME
-        with _open_read_only(source, patience):
-            # The log goes first. POSIX drops all of a process's locks on a file as soon as the process closes
-            # any descriptor of it, so copying the database itself also ends our hold on it.
-            log = _write_ahead_log(source)
-            if log.exists():
-                shutil.copyfile(log, _write_ahead_log(copy))
-            shutil.copyfile(source, copy)
+        copy_database(source, copy, patience)
         config = {"enable_external_access": str(writes_files).lower()}
         with duckdb.connect(copy, read_only=True, config=config) as connection:
             connection.execute("SET enable_progress_bar = false")  # it draws over what the caller prints
             _check_schema(connection, source)
             yield connection
+
+
+def copy_database(source: Path, copy: Path, patience: float) -> None:
+    """Copy a database, with its write-ahead log if it has one, while nobody writes it.
+
+    Raises:
+        AnalysisError: it stays locked for `patience` seconds, or cannot be read.
+    """
+    with _open_read_only(source, patience):
+        # The log goes first. POSIX drops all of a process's locks on a file as soon as the process closes
+        # any descriptor of it, so copying the database itself also ends our hold on it.
+        log = _write_ahead_log(source)
+        if log.exists():
+            shutil.copyfile(log, _write_ahead_log(copy))
+        shutil.copyfile(source, copy)
 
 
 def _write_ahead_log(database: Path) -> Path:

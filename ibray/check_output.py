@@ -13,6 +13,7 @@ from ibray.errors import UserError
 from ibray.estimate import Estimator
 from ibray.provenance import machine
 from ibray.spec import SweepSpec
+from ibray.storage import artifacts_of
 from ibray.terminal import scaled
 from ibray.workspace import DATABASE, check_output, is_locked
 
@@ -45,6 +46,8 @@ def check_disk(out: Path, spec: SweepSpec | None, data_dir: Path | None) -> Chec
             return Check("disk", "warning", f"{scaled(free, 'B')} free", "name a sweep FILE to see what it needs")
         return Check("disk", "ok", f"{scaled(free, 'B')} free")
     disk = Estimator(spec, out / DATABASE, data_dir, tflops=1).disk(spec.cells())
+    if artifacts_of(out) != out:
+        return Check("disk", "ok", f"{scaled(free, 'B')} free for the database; snapshots go to {artifacts_of(out)}")
     there = sum(path.stat().st_size for path in (out / "snapshots").rglob("*") if path.is_file())
     at_once = max(1, int(machine()["cores"] / spec.resources.train.cpu))
     needed = max(0, disk.snapshot_bytes - there) + at_once * disk.checkpoint_bytes

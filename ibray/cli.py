@@ -81,7 +81,17 @@ def _root(
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, for example sweeps/quickstart.yaml.")],
-    out: Annotated[Path | None, typer.Option(help="Output directory (default: results/NAME).")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|URI",
+            help="Output directory, or s3://... or gs://... for snapshots and copies of the database, which then is in "
+            "results/NAME (default: results/NAME).",
+        ),
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="Snapshots that stay when all is done with a run: all, last or none.")
+    ] = "all",
     address: Annotated[str | None, typer.Option(help="A Ray cluster: auto or HOST:6379 (default: none).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show cells, hours, disk; run nothing.")] = False,
     tflops: Annotated[float, typer.Option(help="Dry run: TFLOP/s that one GPU sustains.")] = 10.0,
@@ -127,11 +137,14 @@ def sweep(
     if lpips_weights:
         assignments = [*(assignments or []), f"perceptual.lpips_weights={json.dumps(str(lpips_weights.resolve()))}"]
     spec = load_spec(file, assignments)
-    out = out or Path("results") / spec.name
+    from ibray.storage import is_uri
+
+    uri = out if out and is_uri(out) else None
+    directory = Path(out) if out and not uri else Path("results") / spec.name
     if dry_run:
         from ibray.dry_run import print_plan
 
-        print_plan(spec, out, data_dir, tflops, stages or (), _console())
+        print_plan(spec, directory, data_dir, tflops, stages or (), _console())
         return
     if inline:
         from ibray.malloc import restart_tuned
@@ -141,9 +154,9 @@ def sweep(
     from ibray.sweep import sweep as run
 
     console = _console(stderr=True)
-    options = Options(data_dir, address, inline, fail_fast, stages or (), order, notify, stuck_minutes)
+    options = Options(data_dir, address, inline, fail_fast, stages or (), order, notify, stuck_minutes, uri, keep)
     try:
-        outcome = run(spec, out, options, console)
+        outcome = run(spec, directory, options, console)
     except KeyboardInterrupt:
         console.print("Interrupted; nothing is lost. The same command goes on from here.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -151,7 +164,7 @@ def sweep(
     if report:
         from analysis.report import build_report
 
-        print(build_report(out))
+        print(build_report(directory))
     else:
         print(outcome.database)
     if outcome.missing:

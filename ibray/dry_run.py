@@ -16,6 +16,7 @@ from ibray.plan import missing_tasks
 from ibray.preflight import check_cells
 from ibray.spec import SweepSpec
 from ibray.stages import plan_tasks
+from ibray.storage import artifacts_of
 from ibray.terminal import plain_table, rough, scaled
 from ibray.workspace import DATABASE, check_output
 
@@ -34,7 +35,7 @@ def print_plan(
     check_cells(cells, spec.source, data_dir, download=False)
     tasks = plan_tasks(spec, cells, stages)
     database = out / DATABASE
-    missing = missing_tasks(database, tasks, out) if database.exists() else tasks
+    missing = missing_tasks(database, tasks, artifacts_of(out)) if database.exists() else tasks
     missing_per_run = Counter(task.cell.run_id for task in missing)
     per_run = Counter(task.cell.run_id for task in tasks)
     columns = ("run id", "dataset", "attack", "ratio", "target", "architecture", "sigma", "seed", "missing")

@@ -1,10 +1,14 @@
-"""Files that are whole or absent: written beside their place, then renamed; tensors carry a manifest with a hash."""
+"""Files that are whole or absent: written beside their place, then renamed; tensors carry a manifest with a hash.
+
+Paths may lie in an object store (`upath.UPath`), where an object appears when it is whole.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +25,9 @@ class CorruptFileError(Exception):
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that there is the old file or the new one, whatever dies half-way, and never a part."""
+    if not isinstance(path, Path):
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -88,8 +95,18 @@ def set_aside(path: Path) -> None:
 
 def remove_leftovers(directory: Path) -> None:
     """Remove what `write_atomic` left in a directory when its process was killed; nobody may be writing there."""
+    if not isinstance(directory, Path):
+        return
     for path in directory.glob(".*.????????"):  # as mkstemp ends a name
         path.unlink()
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory with all that is in it, if it is there."""
+    if isinstance(directory, Path):
+        shutil.rmtree(directory, ignore_errors=True)
+    elif directory.exists():
+        directory.rmdir(recursive=True)
 
 
 def remove_tensors(path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ibray.execute import describe, execute
 from ibray.frontier import Frontier, give_up
 from ibray.progress import Progress
+from ibray.retention import Retention
 from ibray.stages.base import News, Task
 from ibray.store import Store
 
@@ -16,20 +17,21 @@ from ibray.store import Store
 def run_inline(
     tasks: Iterable[Task],
     *,
-    out: Path,
+    artifacts: Path,
     data_dir: Path | None,
     store: Store,
     progress: Progress,
+    retention: Retention,
     threads: Mapping[str, int],
     retries: int,
     fail_fast: bool,
 ) -> None:
-    """Run tasks and whatever they make possible.
+    """Run tasks and whatever they make possible; `artifacts` as `storage.artifacts_of` gives them.
 
     Raises:
         Exception: the first failure, with `fail_fast`.
     """
-    frontier = Frontier(tasks, out)
+    frontier = Frontier(tasks, artifacts)
     while (task := frontier.take("inline")) is not None:
 
         def tell(news: News, task: Task = task) -> None:
@@ -37,11 +39,12 @@ def run_inline(
                 frontier.artifact_ready(task, news.artifact)
             progress.news(task, news)
 
-        run = partial(execute, task, store, out=out, data_dir=data_dir, threads=threads[task.stage], tell=tell)
+        run = partial(execute, task, store, out=artifacts, data_dir=data_dir, threads=threads[task.stage], tell=tell)
         error = _attempt(run, 1 if fail_fast else 1 + retries)
         frontier.ended("inline")
         if error is None:
             progress.done(task)
+            retention.done(task)
             continue
         give_up(task, describe(error), frontier, store, progress)
         if fail_fast:

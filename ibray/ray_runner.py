@@ -39,9 +39,11 @@ from ibray.malloc import GLIBC_TUNABLES
 from ibray.node_types import NodeTypes, node_types_to_come
 from ibray.placement import amounts, bundles_of, fits, homeless, largest, refusal
 from ibray.progress import Progress
+from ibray.retention import Retention
 from ibray.spec import SweepSpec
 from ibray.stages import threads_of
 from ibray.stages.base import News, Tables, Task
+from ibray.storage import root_of
 from ibray.store import Row, StageKey, Store
 
 NAMESPACE = "ibray"
@@ -172,22 +174,25 @@ def run_on_ray(
     *,
     spec: SweepSpec,
     out: Path,
+    artifacts: Path,
     data_dir: Path | None,
     store: StoreProxy,
     store_name: str,
     progress: Progress,
+    retention: Retention,
     fail_fast: bool,
     is_cluster: bool,
 ) -> None:
-    """Run tasks and whatever they make possible as trials of one Tune run."""
+    """Run tasks and whatever they make possible as trials of one Tune run; `artifacts` as `storage.artifacts_of`."""
     tasks = list(tasks)
     resources = trial_resources(spec, is_cluster, partial(progress.console.print, markup=False, soft_wrap=True))
-    settings = {"out": str(out.resolve()), "data_dir": data_dir and str(data_dir.resolve()), "store": store_name}
+    place = artifacts.resolve() if isinstance(artifacts, Path) else artifacts
+    settings = {"out": str(place), "data_dir": data_dir and str(data_dir.resolve()), "store": store_name}
 
     def trial(config: dict[str, Any]) -> None:
         run_trial(config, settings)
 
-    dispatcher = Dispatcher(Frontier(tasks, out), store, progress, threads_of(spec))
+    dispatcher = Dispatcher(Frontier(tasks, artifacts), store, progress, retention, threads_of(spec))
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_trials_in_advance(spec, is_cluster))
     scratch = out.resolve() / "logs" / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -229,7 +234,7 @@ def run_trial(config: dict[str, Any], settings: dict[str, Any]) -> None:
     execute(
         task,
         StoreProxy(ray.get_actor(settings["store"], namespace=NAMESPACE)),
-        out=Path(settings["out"]),
+        out=root_of(settings["out"]),
         data_dir=settings["data_dir"] and Path(settings["data_dir"]),
         threads=config["threads"],
         tell=lambda news: tune.report(vars(news)),
@@ -251,9 +256,17 @@ class _DriverOnly:
 class Dispatcher(_DriverOnly, Searcher):
     """Hands the frontier's tasks to Tune, and Tune's results back to the frontier."""
 
-    def __init__(self, frontier: Frontier, store: StoreProxy, progress: Progress, threads: dict[str, int]):
+    def __init__(
+        self,
+        frontier: Frontier,
+        store: StoreProxy,
+        progress: Progress,
+        retention: Retention,
+        threads: dict[str, int],
+    ):
         super().__init__(metric="steps", mode="max")
         self.frontier, self.store, self.progress, self.threads = frontier, store, progress, threads
+        self.retention = retention
         self.tasks: dict[str, Task] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -279,6 +292,7 @@ class Dispatcher(_DriverOnly, Searcher):
         task = self.frontier.ended(trial_id)
         if not error:
             self.progress.done(task)
+            self.retention.done(task)
 
     def gave_up(self, trial_id: str, reason: str) -> None:
         """A trial failed for the last time; the tasks that waited for it fail with it."""

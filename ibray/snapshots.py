@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from ibray.cell import Cell
-from ibray.files import CorruptFileError, is_complete, load_tensors, save_tensors, set_aside, write_json
+from ibray.files import CorruptFileError, is_complete, load_tensors, remove_tensors, save_tensors, set_aside, write_json
 from ibray.rundata import RunData, build_run_data
 
 
@@ -69,6 +69,14 @@ class Snapshots:
     def save(self, epoch: int, model: torch.nn.Module) -> None:
         """Write the weights after this epoch, atomically."""
         save_tensors(self._weights(epoch), model.state_dict(), {"epoch": epoch})
+
+    def epochs(self) -> list[int]:
+        """The epochs whose snapshots are there."""
+        return sorted(int(path.name[6:10]) for path in self.directory.glob("epoch_*.safetensors"))
+
+    def remove(self, epoch: int) -> None:
+        """Remove the snapshot of this epoch, if it is there."""
+        remove_tensors(self._weights(epoch))
 
     def load_weights(self, epoch: int, model: torch.nn.Module) -> None:
         """Put the weights of this epoch into `model`.

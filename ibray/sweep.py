@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from rich.console import Console
 
 from ibray import __version__, store
 from ibray.cell import Cell
-from ibray.files import remove_leftovers
+from ibray.files import remove_leftovers, remove_tree
 from ibray.inline_runner import run_inline
 from ibray.lpips import NO_LPIPS
 from ibray.notify import Notifier
@@ -26,10 +25,13 @@ from ibray.plan import enter_plan, missing_tasks, release_running
 from ibray.preflight import check_cells
 from ibray.progress import Progress
 from ibray.provenance import git_state, host, machine, versions
+from ibray.publish import published
+from ibray.retention import Retention, check_keep
 from ibray.spec import SweepSpec
 from ibray.stages import STAGES, plan_tasks, threads_of
 from ibray.stages.base import Task
 from ibray.stages.perceptual import lpips_of
+from ibray.storage import check_storage, enter_storage
 from ibray.workspace import DATABASE, check_output, enter_output, locked, logged
 
 
@@ -46,6 +48,9 @@ class Options:
         order: which cells go first, one of ibray.order.ORDERS.
         notify: a shell command that is told how the sweep ended, and when it is stuck (ibray/notify.py).
         stuck_minutes: after how long without news it is.
+        storage: a URI for snapshots, checkpoints and copies of the database (ibray/storage.py); None for the one that
+            the output directory names already, or else the directory itself.
+        keep: which snapshots stay when a run is done, one of ibray.retention.KEEP.
     """
 
     data_dir: Path | None = None
@@ -56,6 +61,8 @@ class Options:
     order: str = "cheap"
     notify: str | None = None
     stuck_minutes: float = 30.0
+    storage: str | None = None
+    keep: str = "all"
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,10 @@ def run_sweep(spec: SweepSpec, out: Path, **options: Any) -> Path:
 def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Outcome:
     """Check a sweep, run what is missing of it, and say what came of it."""
     check_order(options.order)
+    check_keep(options.keep)
     cells = spec.cells()
     check_output(out, spec)
+    check_storage(out, options.storage, spec)
     check_cells(cells, spec.source, options.data_dir)
     tasks = plan_tasks(spec, cells, options.stages)
     database = out / DATABASE
@@ -93,25 +102,28 @@ def sweep(spec: SweepSpec, out: Path, options: Options, console: Console) -> Out
     notifier = Notifier(options.notify, spec.name, out, say, options.stuck_minutes)
     with locked(out), logged(out):
         enter_output(out, spec)
+        artifacts = enter_storage(out, options.storage)
         store.create(database)
-        missing = missing_tasks(database, tasks, out)
-        _remove_checkpoints(out, tasks, missing)
-        if not missing:
-            _remove_leftovers(out, tasks)
-            notifier.tell("done", f"nothing to do: all {len(tasks)} tasks of {len(cells)} cells are done")
-            return Outcome(database, len(cells), len(tasks), 0, 0)
-        enter_plan(database, cells, missing)
-        if any(task.stage == "perceptual" for task in missing) and lpips_of(spec) is None:
-            console.print(NO_LPIPS, soft_wrap=True)
-        logging.getLogger(__name__).info("sweep %s: %d of %d tasks to run", spec.name, len(missing), len(tasks))
-        with Progress(console, missing) as progress, notifier.watching(progress):
-            try:
-                left = _run_until_done(spec, cells, tasks, missing, out, options, progress)
-            finally:
-                release_running(database)
-        _remove_checkpoints(out, tasks, left)
-        _remove_leftovers(out, tasks)
-        _tell_end(notifier, len(missing), len(left), progress.failures.values())
+        with published(out):
+            missing = missing_tasks(database, tasks, artifacts)
+            _remove_checkpoints(artifacts, tasks, missing)
+            retention = Retention(artifacts, options.keep, tasks, missing)
+            if not missing:
+                _remove_leftovers(out, artifacts, tasks)
+                notifier.tell("done", f"nothing to do: all {len(tasks)} tasks of {len(cells)} cells are done")
+                return Outcome(database, len(cells), len(tasks), 0, 0)
+            enter_plan(database, cells, missing)
+            if any(task.stage == "perceptual" for task in missing) and lpips_of(spec) is None:
+                console.print(NO_LPIPS, soft_wrap=True)
+            logging.getLogger(__name__).info("sweep %s: %d of %d tasks to run", spec.name, len(missing), len(tasks))
+            with Progress(console, missing) as progress, notifier.watching(progress):
+                try:
+                    left = _run_until_done(spec, cells, tasks, missing, out, artifacts, options, progress, retention)
+                finally:
+                    release_running(database)
+            _remove_checkpoints(artifacts, tasks, left)
+            _remove_leftovers(out, artifacts, tasks)
+            _tell_end(notifier, len(missing), len(left), progress.failures.values())
     return Outcome(database, len(cells), len(tasks), len(missing), len(left))
 
 
@@ -129,23 +141,33 @@ def _run_until_done(
     tasks: list[Task],
     missing: list[Task],
     out: Path,
+    artifacts: Path,
     options: Options,
     progress: Progress,
+    retention: Retention,
 ) -> list[Task]:
     """Run the missing tasks; once more if the database lacks some that did not fail (its writer may have died)."""
     record = _sweep_record(spec, cells)
     left = missing
     while left:
         before = len(left)
-        _run(spec, in_order(left, options.order, options.data_dir), out, options, progress, record)
-        left = missing_tasks(out / DATABASE, tasks, out)
+        ordered = in_order(left, options.order, options.data_dir)
+        _run(spec, ordered, out, artifacts, options, progress, retention, record)
+        left = missing_tasks(out / DATABASE, tasks, artifacts)
         if len(left) >= before or all(task.key in progress.failures for task in left):
             break
     return left
 
 
 def _run(
-    spec: SweepSpec, tasks: list[Task], out: Path, options: Options, progress: Progress, record: dict[str, Any]
+    spec: SweepSpec,
+    tasks: list[Task],
+    out: Path,
+    artifacts: Path,
+    options: Options,
+    progress: Progress,
+    retention: Retention,
+    record: dict[str, Any],
 ) -> None:
     started = time.monotonic()
     if options.inline:
@@ -160,10 +182,11 @@ def _run(
         if options.inline:
             run_inline(
                 tasks,
-                out=out,
+                artifacts=artifacts,
                 data_dir=options.data_dir,
                 store=sink,
                 progress=progress,
+                retention=retention,
                 threads=threads_of(spec),
                 retries=spec.retries,
                 fail_fast=options.fail_fast,
@@ -173,10 +196,12 @@ def _run(
                 tasks,
                 spec=spec,
                 out=out,
+                artifacts=artifacts,
                 data_dir=options.data_dir,
                 store=sink,
                 store_name=name,
                 progress=progress,
+                retention=retention,
                 fail_fast=options.fail_fast,
                 is_cluster=options.address is not None,
             )
@@ -203,14 +228,14 @@ def _sweep_record(spec: SweepSpec, cells: list[Cell]) -> dict[str, Any]:
     }
 
 
-def _remove_leftovers(out: Path, tasks: Iterable[Task]) -> None:
+def _remove_leftovers(out: Path, artifacts: Path, tasks: Iterable[Task]) -> None:
     """Half-written files of processes that were killed; at the end, when not even these write any more."""
-    for directory in [out, *(out / "snapshots" / run_id for run_id in {task.cell.run_id for task in tasks})]:
+    for directory in [out, *(artifacts / "snapshots" / run_id for run_id in {task.cell.run_id for task in tasks})]:
         remove_leftovers(directory)
 
 
-def _remove_checkpoints(out: Path, tasks: Iterable[Task], unfinished: Iterable[Task]) -> None:
+def _remove_checkpoints(artifacts: Path, tasks: Iterable[Task], unfinished: Iterable[Task]) -> None:
     """Checkpoints of runs with nothing left to train: their rows are in the database."""
     training = {task.cell.run_id for task in unfinished if STAGES[task.stage].share == "train"}
     for run_id in {task.cell.run_id for task in tasks} - training:
-        shutil.rmtree(out / "checkpoints" / run_id, ignore_errors=True)
+        remove_tree(artifacts / "checkpoints" / run_id)

@@ -30,6 +30,7 @@ from ibray.seeds import generator
 from ibray.snapshot_subsets import SnapshotSubsets
 from ibray.snapshots import Snapshots, stored_data
 from ibray.spec import SweepSpec, load_spec
+from ibray.storage import artifacts_of
 from ibray.validation.checks import ERRORS, NULL_LIMIT, RESCALING_LIMIT, Row, standard_error
 from ibray.workspace import DATABASE, SPEC
 
@@ -70,13 +71,14 @@ def check_snapshots(
     spec = load_spec(directory / SPEC)
     with db.read(directory) as con:
         finished = con.execute(FINISHED).fetchall()
-    there = [(run_id, epoch) for run_id, epoch in finished if Snapshots(directory, run_id).has(epoch)]
+    artifacts = artifacts_of(directory)
+    there = [(run_id, epoch) for run_id, epoch in finished if Snapshots(artifacts, run_id).has(epoch)]
     if not there:
         raise UserError(f"{directory}: no snapshot whose information was estimated is on disk: nothing to check")
     if quick:
         there = list(dict(there).items())
     for run_id, epoch in there:
-        snapshot = _open(directory, run_id, epoch, data_dir, spec)
+        snapshot = _open(artifacts, run_id, epoch, data_dir, spec)
         yield from _gap(directory, snapshot)
         indices = snapshot.subsets.indices
         classes = [name for name in indices if name not in (snapshot.target, WHOLE) and name.isdigit()]
@@ -89,12 +91,12 @@ def check_snapshots(
                 yield _row(snapshot, subset, len(indices[subset]), None, **about, detail=f"no estimate: {problem}")
 
 
-def _open(directory: Path, run_id: str, epoch: int, data_dir: Path | None, spec: SweepSpec) -> Snapshot:
-    cell, data = stored_data(directory, run_id, data_dir)
+def _open(artifacts: Path, run_id: str, epoch: int, data_dir: Path | None, spec: SweepSpec) -> Snapshot:
+    cell, data = stored_data(artifacts, run_id, data_dir)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settings = {**spec.mi.settings(), "whole": True, "layers": "last"}
     settings["draws"] = max(DRAWS, settings["draws"])
-    subsets = SnapshotSubsets(directory, cell, data, settings, epoch, device)
+    subsets = SnapshotSubsets(artifacts, cell, data, settings, epoch, device)
     return Snapshot(run_id, epoch, subsets, str(cell.target_class), spec)
 
 
