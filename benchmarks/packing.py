@@ -4,8 +4,8 @@
 
 Trials sleep, through the whole of `ibray sweep` on a Ray that takes this machine to have two GPUs and 16 CPUs.
 
-1. Naps of 4 to 12 s on 0.25 GPU, eight at a time: the share of the GPUs that sleeps, from the moment when all
-   eight quarters are first taken to the beginning of the last nap. Ideal packing is 1.
+1. Naps of 4 to 12 s on 0.25 GPU, eight at a time: the share of the GPUs that sleeps, from the beginning of the first
+   nap to that of the last, and how many slept at once at most. Ideal packing is 1.
 2. Ten trainings, five of 4 s and five of 12 s, on 0.75 GPU, with four snapshots each and 2 s of MI on 0.25 GPU for
    every snapshot: the idle share of the GPUs when MI runs beside training, as ibray does it, and when it waits for the
    last training, both from the first trial to the last.
@@ -44,15 +44,14 @@ def pack(naps: int, out: Path) -> None:
     found = spans(run_sweep(spec, out, stages=["nap"]), "nap")
     slots = int(GPUS / SHARE)
     begins = sorted(begin for _, begin, _ in found)
-    # All slots are taken when the first `slots` different workers have begun: before, some are still importing.
-    full = next(at for at in begins if sum(begin <= at < end for _, begin, end in found) == slots)
-    last = begins[-1]
+    first, last = begins[0], begins[-1]
+    most = max(sum(begin <= at < end for _, begin, end in found) for at in begins)
     slept = sum(
-        nap_seconds(seeds[run_id]) * max(0.0, min(end, last) - max(begin, full)) / (end - begin)
-        for run_id, begin, end in found
+        nap_seconds(seeds[run_id]) * max(0.0, min(end, last) - begin) / (end - begin) for run_id, begin, end in found
     )
-    share = slept / (slots * (last - full))
-    print(f"{naps} naps on {slots} quarters of {GPUS} GPUs: {share:.1%} of ideal packing over {last - full:.0f} s")
+    share = slept / (slots * (last - first))
+    print(f"{naps} naps on {slots} quarters of {GPUS} GPUs: {share:.1%} of ideal packing over {last - first:.0f} s, "
+          f"{most} at once at most")  # fmt: skip
 
 
 def idle_share(spans_of: list[tuple[str, float, float]], work: float) -> tuple[float, float]:
