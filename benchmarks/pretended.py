@@ -1,15 +1,16 @@
 """Stages that do nothing or sleep: work of a known length, for benchmarks of what ibray and Ray add to it.
 
     noop    nothing
-    nap     0.5 to 1.5 s on the share of an MI trial
-    lesson  a training of 6 s (seeds 0 to 4) or 18 s, which leaves a snapshot after every quarter
-    exam    3 s on a snapshot of `lesson`
+    nap     4 to 12 s on the share of an MI trial
+    lesson  a training of 4 s (seeds 0 to 4) or 12 s, which leaves a snapshot after every quarter
+    exam    2 s on a snapshot of `lesson`
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,17 @@ from ibray.stages import STAGES
 from ibray.stages.base import Context, Need, News, Settings, Stage, Tables
 
 QUARTERS = (1, 2, 3, 4)
-EXAM_SECONDS = 3.0
+EXAM_SECONDS = 2.0
 NOTHING = Settings()
 
 
 def nap_seconds(seed: int) -> float:
-    """Spread evenly over 0.5 to 1.5, in no order."""
-    return 0.5 + seed * 0.6180339887 % 1
+    """Spread evenly over 4 to 12, in no order."""
+    return 4 + 8 * (seed * 0.6180339887 % 1)
 
 
 def lesson_seconds(seed: int) -> float:
-    return 6.0 if seed < 5 else 18.0
+    return 4.0 if seed < 5 else 12.0
 
 
 def _noop(context: Context) -> Tables:
@@ -89,7 +90,7 @@ PRETENDED = {
 
 
 def register() -> None:
-    """Put them beside ibray's own stages, in this process."""
+    """Put them beside ibray's own stages, in this process; imports all that a trial will need."""
     STAGES._entries.update(PRETENDED)
 
 
@@ -105,6 +106,19 @@ def start_ray(cpus: int, gpus: int) -> None:
             "env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         },
     )  # fmt: skip
+
+
+def warm_up(workers: int) -> None:
+    """Have so many processes ready that have imported everything: their start is not what is measured."""
+
+    @ray.remote(num_cpus=1)
+    def hold(directory: str) -> None:
+        Path(directory, str(os.getpid())).touch()
+        while len(list(Path(directory).iterdir())) < workers:
+            time.sleep(0.1)
+
+    with tempfile.TemporaryDirectory() as directory:
+        ray.get([hold.remote(directory) for _ in range(workers)])
 
 
 def sweep_of(seeds: int, name: str = "pretended", **changes: Any) -> SweepSpec:

@@ -9,7 +9,7 @@ from rows import doubled, numbers, query, states
 
 from ibray.sweep import run_sweep
 
-LONG = {"epochs": 150, "snapshots": [1, 2, 150], "batch_size": 32, "lr": 0.05}
+LONG = {"epochs": 60, "snapshots": [1, 2, 60], "batch_size": 32, "lr": 0.05}
 TRAINING = "SELECT run_id, node FROM stages WHERE stage = 'train' AND status = 'running'"
 
 
