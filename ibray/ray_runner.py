@@ -36,6 +36,7 @@ from ibray.errors import UserError
 from ibray.execute import execute
 from ibray.frontier import Frontier, give_up
 from ibray.malloc import GLIBC_TUNABLES
+from ibray.metrics import MeasuredStore
 from ibray.node_types import NodeTypes, node_types_to_come
 from ibray.placement import amounts, bundles_of, fits, homeless, largest, refusal
 from ibray.progress import Progress
@@ -44,7 +45,7 @@ from ibray.spec import SweepSpec
 from ibray.stages import threads_of
 from ibray.stages.base import News, Tables, Task
 from ibray.storage import root_of
-from ibray.store import Row, StageKey, Store
+from ibray.store import Row, StageKey
 
 NAMESPACE = "ibray"
 CONNECT_SECONDS = 10.0
@@ -120,7 +121,7 @@ def start_store(database: Path) -> tuple[StoreProxy, str]:
     """The single writer as an actor beside this process; returns a proxy and the name trials find it under."""
     name = f"store-{uuid.uuid4().hex[:12]}"
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(Store).options(
+    actor = ray.remote(MeasuredStore).options(
         name=name,
         namespace=NAMESPACE,
         num_cpus=0,

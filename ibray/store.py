@@ -288,11 +288,15 @@ class Store:
                 tables = {table: _as_arrow(table, rows, self._schemas[table]) for table, rows in batch.items()}
                 with connect(self.path, patience=self.patience) as con:
                     _write(con, tables)
+                    self.wrote(con, tables)
             except BaseException:
                 with self._pending_lock:  # newer rows win over the ones that could not be written
                     for table, by_key in batch.items():
                         self._pending[table] = {**by_key, **self._pending.get(table, {})}
                 raise
+
+    def wrote(self, con: duckdb.DuckDBPyConnection, tables: Mapping[str, tuple[pa.Table, pa.Table]]) -> None:
+        """Called with the keys and rows of every transaction when it is in the file, which is still open."""
 
     def close(self) -> None:
         """Write what is left and stop."""
