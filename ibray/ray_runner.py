@@ -41,6 +41,7 @@ from ibray.node_types import NodeTypes, node_types_to_come
 from ibray.placement import amounts, bundles_of, fits, homeless, largest, refusal
 from ibray.progress import Progress
 from ibray.retention import Retention
+from ibray.room import Room
 from ibray.spec import SweepSpec
 from ibray.stages import threads_of
 from ibray.stages.base import News, Tables, Task
@@ -193,8 +194,9 @@ def run_on_ray(
     def trial(config: dict[str, Any]) -> None:
         run_trial(config, settings)
 
-    dispatcher = Dispatcher(Frontier(tasks, artifacts), store, progress, retention, threads_of(spec))
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_trials_in_advance(spec, is_cluster))
+    room = _room(spec, resources, is_cluster)
+    dispatcher = Dispatcher(Frontier(tasks, artifacts), room, store, progress, retention, threads_of(spec))
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(tasks))  # `room` decides
     scratch = out.resolve() / "logs" / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
     retries = 0 if fail_fast else spec.retries
@@ -218,14 +220,11 @@ def run_on_ray(
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _trials_in_advance(spec: SweepSpec, is_cluster: bool) -> int:
-    """How many trials wait in Tune's own queue, which has no order of stages.
-
-    Few, so that the estimates of a snapshot go before the next training; on a cluster enough for its autoscaler to
-    see that there is work for more nodes.
-    """
+def _room(spec: SweepSpec, resources: dict[str, PlacementGroupFactory], is_cluster: bool) -> Room:
+    """As many wait as a quarter of those that run; on a cluster enough for its autoscaler to see there is more work."""
     at_once = ray.cluster_resources().get("CPU", 0) / min(asked.cpu for _, asked in spec.resources)
-    return max(16 if is_cluster else 1, int(at_once / 4))
+    needs = {stage: each.required_resources for stage, each in resources.items()}
+    return Room(ray.cluster_resources, needs, max(16 if is_cluster else 1, int(at_once / 4)))
 
 
 def run_trial(config: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -260,6 +259,7 @@ class Dispatcher(_DriverOnly, Searcher):
     def __init__(
         self,
         frontier: Frontier,
+        room: Room,
         store: StoreProxy,
         progress: Progress,
         retention: Retention,
@@ -267,10 +267,12 @@ class Dispatcher(_DriverOnly, Searcher):
     ):
         super().__init__(metric="steps", mode="max")
         self.frontier, self.store, self.progress, self.threads = frontier, store, progress, threads
-        self.retention = retention
+        self.room, self.retention = room, retention
         self.tasks: dict[str, Task] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if not self.room.is_left(task.stage for task in self.frontier.running.values()):
+            return None
         task = self.frontier.take(trial_id)
         if task is None:
             return Searcher.FINISHED if self.frontier.is_empty else None
