@@ -38,6 +38,7 @@ from ibray.frontier import Frontier, give_up
 from ibray.malloc import GLIBC_TUNABLES
 from ibray.metrics import MeasuredStore
 from ibray.node_types import NodeTypes, node_types_to_come
+from ibray.packing import packed, peaks
 from ibray.placement import amounts, bundles_of, fits, homeless, largest, refusal
 from ibray.progress import Progress
 from ibray.retention import Retention
@@ -169,6 +170,22 @@ def _cluster_has(nodes: list[dict[str, float]], types: NodeTypes) -> str:
     to_come = ", ".join(f"{name} with {amounts(resources)}" for name, resources in types.items())
     adds = f"its autoscaler adds only {to_come}" if types else "no autoscaler adds others"
     return f"the cluster's nodes have at most {largest(nodes)}, and {adds}"
+
+
+def pack(spec: SweepSpec, database: Path) -> SweepSpec:
+    """The sweep with `auto` resolved, as far as units like its own were measured on a GPU (ibray/packing.py)."""
+    if all(asked.gpu != "auto" for _, asked in spec.resources) or not ray.cluster_resources().get("GPU"):
+        return spec
+    measured = peaks(database)
+    if not measured:
+        return spec
+    return packed(spec, measured, ray.get(ray.remote(_gpu_bytes).options(num_cpus=0, num_gpus=0.01).remote()))
+
+
+def _gpu_bytes() -> int:
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory
 
 
 def run_on_ray(

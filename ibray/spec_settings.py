@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, WrapValidator, model_validator
 
 from ibray.spec_types import Count, Fraction, Natural, NotNegative, Positive, Ratio, Strict
 
@@ -64,11 +65,20 @@ class Embed(Strict):
     method: Literal["tsne"] = Field("tsne", description="how the map is made")
 
 
+def _gpus(value: Any, accept: Callable[[Any], float | str]) -> float | str:
+    try:
+        return accept(value)
+    except ValidationError:
+        raise ValueError(f"{value!r}: must be a number that is not negative, or auto") from None
+
+
 class Resources(Strict):
     """What one trial reserves. Without a GPU in the cluster `gpu` is ignored."""
 
     cpu: float = Field(1, gt=0)
-    gpu: float = Field(0, ge=0)
+    gpu: Annotated[Literal["auto"] | Annotated[float, Field(ge=0)], WrapValidator(_gpus)] = Field(
+        0, description="a number or a fraction of GPUs; auto: by the memory that such trials took before"
+    )
 
     @property
     def threads(self) -> int:

@@ -176,6 +176,7 @@ def _run(
         from ibray import ray_runner  # not needed for --inline, and a second to import
 
         ray_runner.start_ray(options.address)
+        spec = ray_runner.pack(spec, out / DATABASE)
         sink, name = ray_runner.start_store(out / DATABASE)
     sink.put({"sweeps": [record]})
     try:

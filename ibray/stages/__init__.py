@@ -65,9 +65,15 @@ def _with_needs(planned: Mapping[tuple[str, str], list[Task]], only: Iterable[st
     return chosen
 
 
+# Of a GPU, where `auto` is asked for and no such trial has run on one.
+UNMEASURED = {"train": 1.0, "mi": 0.25}
+
+
 def resources_of(spec: SweepSpec, stage: str) -> Resources:
-    """What a trial of a stage reserves."""
-    return getattr(spec.resources, STAGES[stage].share)
+    """What a trial of a stage reserves; `auto` that nothing was measured for is a share of its own kind."""
+    share = STAGES[stage].share
+    asked = getattr(spec.resources, share)
+    return asked.model_copy(update={"gpu": UNMEASURED[share]}) if asked.gpu == "auto" else asked
 
 
 def threads_of(spec: SweepSpec) -> dict[str, int]:
