@@ -1,7 +1,7 @@
 """`resources.*.gpu: auto`: how many trials share a GPU, by the memory that units of their kind have taken before.
 
-The database says what they took. Until it does, a training has a GPU for itself and what works on snapshots a quarter of
-one (`ibray.stages.UNMEASURED`), so that a sweep packs from its second start on.
+The database says what they took. Until it does, a training has a GPU for itself and what works on snapshots a quarter
+of one (`ibray.stages.UNMEASURED`), so that a sweep packs from its second start on.
 """
 
 from __future__ import annotations
