@@ -83,14 +83,14 @@ def overlap(out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=["naps", "overlap", []], default=[], help="default: both")
+    parser.add_argument("parts", nargs="*", metavar="naps|overlap", help="default: both")
     parser.add_argument("--naps", type=int, default=96)
     arguments = parser.parse_args()
     start_ray(cpus=16, gpus=GPUS)
     with tempfile.TemporaryDirectory() as scratch:
-        if "overlap" not in arguments.parts or "naps" in arguments.parts:
+        if not arguments.parts or "naps" in arguments.parts:
             pack(arguments.naps, Path(scratch) / "naps")
-        if "naps" not in arguments.parts or "overlap" in arguments.parts:
+        if not arguments.parts or "overlap" in arguments.parts:
             overlap(Path(scratch))
     ray.shutdown()
 

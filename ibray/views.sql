@@ -47,15 +47,14 @@ WITH both_quantities AS (  -- a bound that is known of one quantity only has no 
     WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)')
     GROUP BY ALL
     HAVING count(DISTINCT quantity) = 2
-), estimates AS (
+), estimates AS MATERIALIZED (
     SELECT
         run_id, estimator, protocol, settings, attack, run_status, quantity, epoch, subset, role,
         role IN ('all', 'clean class') OR (attack <> 'none' AND role IN ('clean', 'backdoor')) AS used,
-        avg(CASE WHEN isfinite(nats) THEN nats END) AS nats
+        CASE WHEN isfinite(nats) THEN nats END AS nats
     FROM trajectories
     SEMI JOIN both_quantities USING (estimator, protocol, settings)
     WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)')
-    GROUP BY ALL
 ), extents AS (
     SELECT
         run_id, estimator, protocol, settings, attack, run_status,
@@ -74,16 +73,19 @@ WITH both_quantities AS (  -- a bound that is known of one quantity only has no 
             WHEN present < needed THEN (needed - present) || ' of ' || needed || ' estimates missing'
         END AS reason
     FROM extents
-), normalised AS (
-    SELECT
-        e.*,
-        min(nats) OVER of_quantity AS low,
-        max(nats) OVER of_quantity AS high,
-        CASE WHEN high > low THEN (nats - low) / (high - low) ELSE 0 END AS value
+), ranges AS (
+    SELECT run_id, estimator, protocol, settings, quantity, min(nats) AS low, max(nats) AS high
     FROM estimates e
     JOIN checked c USING (run_id, estimator, protocol, settings)
     WHERE c.reason IS NULL AND e.used
-    WINDOW of_quantity AS (PARTITION BY e.run_id, e.estimator, e.protocol, e.settings, e.quantity)
+    GROUP BY ALL
+), normalised AS (
+    SELECT
+        e.*,
+        CASE WHEN high > low THEN (nats - low) / (high - low) ELSE 0 END AS value
+    FROM estimates e
+    JOIN ranges USING (run_id, estimator, protocol, settings, quantity)
+    WHERE e.used
 ), centres AS (
     SELECT
         run_id, estimator, protocol, settings, quantity, epoch, avg(value) AS centre, avg(nats) AS centre_nats
