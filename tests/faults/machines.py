@@ -55,7 +55,7 @@ class Machines:
 
     def writers(self) -> list[psutil.Process]:
         """The process that holds the store: one, or none for a moment."""
-        return [each for each in self._processes() if _title(each).startswith("ray::Store")]
+        return [each for each in self._processes() if _title(each).startswith("ray::MeasuredStore")]
 
     def nodes(self) -> list[Node]:
         """The nodes beside the head."""
