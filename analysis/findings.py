@@ -263,7 +263,7 @@ def tradeoff_part(connection: duckdb.DuckDBPyConnection, intervals: pd.DataFrame
     for _, same in known.assign(where=where).groupby(by, sort=False):
         first, of = same.iloc[0], same.set_index("method")
         values = [_with_interval(of.loc[method]) if method in of.index else "-" for method in ("spearman", "kendall")]
-        body.append([*[first["where"]] * several_settings, f"{first['estimator']}, {first['protocol']}",
+        body.append([*[first["where"]] * several_settings, _estimate_label(first),
                      first["metric"], *values, str(first["n"])])  # fmt: skip
     sentences = []
     if known.empty:
@@ -317,7 +317,7 @@ def bounds_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part
     if len(others):
         header = ["check", "run", "epoch", "subset", "estimate", "quantity", "should not exceed", "by"]
         body = [
-            [row["check"], row["run_id"], str(row["epoch"]), row["subset"], f"{row['estimator']}, {row['protocol']}",
+            [row["check"], row["run_id"], str(row["epoch"]), row["subset"], _estimate_label(row),
              row["quantity"], f"{row['low_name']} {row['low']:.3f}, {row['high_name']} {row['high']:.3f}",
              number(-row["margin"])]
             for _, row in others.iterrows()

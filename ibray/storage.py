@@ -19,7 +19,7 @@ from ibray.workspace import DATABASE, owner_of
 
 POINTER = "storage.uri"
 """The file of a sweep's directory that holds the URI."""
-# What a scheme needs beside ibray; the rest comes with fsspec or is on nobody's path by chance.
+# Scheme -> the extra of ibray that installs what it needs.
 EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
@@ -52,10 +52,15 @@ def root_of(place: str) -> Path:
 
 def artifacts_of(out: Path) -> Path:
     """Where the snapshots and checkpoints of a sweep's directory lie; the directory itself unless it points on."""
+    uri = _uri_of(out)
+    return out if uri is None else root_of(uri)
+
+
+def _uri_of(out: Path) -> str | None:
     try:
-        return root_of((out / POINTER).read_text().strip())
+        return (out / POINTER).read_text().strip()
     except FileNotFoundError:
-        return out
+        return None
 
 
 def check_storage(out: Path, uri: str | None, spec: SweepSpec) -> None:
@@ -64,8 +69,7 @@ def check_storage(out: Path, uri: str | None, spec: SweepSpec) -> None:
     Raises:
         UserError: naming the URI, and what to do.
     """
-    pointer = out / POINTER
-    known = pointer.read_text().strip() if pointer.exists() else None
+    known = _uri_of(out)
     if uri is not None and known not in (None, uri):
         raise UserError(f"--out {uri}: the directory {out} keeps its snapshots at {known}; give that, or move {out}")
     if uri is not None and known is None and (out / "snapshots").exists():
@@ -91,7 +95,7 @@ def enter_storage(out: Path, uri: str | None) -> Path:
 
     Returns where snapshots and checkpoints lie, as `artifacts_of` does.
     """
-    if uri is not None and not (out / POINTER).exists():
+    if uri is not None and _uri_of(out) is None:
         published = root_of(uri) / DATABASE
         if published.exists() and not (out / DATABASE).exists():
             fetched = out / f".{DATABASE}.fetched"

@@ -14,15 +14,9 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 import yaml
+from cluster_file import FILLED_IN
 from ray._private.services import get_node_ip_address
 
-# What Ray's autoscaler wants to find in a file, and `ray up` fills in.
-FILLED_IN = {
-    "auth": {}, "file_mounts": {}, "cluster_synced_files": [], "file_mounts_sync_continuously": False,
-    "rsync_exclude": [], "rsync_filter": [], "initialization_commands": [], "setup_commands": [],
-    "head_setup_commands": [], "worker_setup_commands": [], "head_start_ray_commands": [],
-    "worker_start_ray_commands": [], "upscaling_speed": 1.0, "docker": {},
-}  # fmt: skip
 ENVIRONMENT = {
     **os.environ, "RAY_AUTH_MODE": "disabled", "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     "RAY_USAGE_STATS_ENABLED": "0",

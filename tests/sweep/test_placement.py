@@ -13,18 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cluster_file import FILLED_IN
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from ibray.node_types import read_node_types
 from ibray.placement import bundles_of, fits
 
-# What Ray's autoscaler wants to find in a file, and `ray up` fills in.
-FILLED_IN = {
-    "auth": {}, "file_mounts": {}, "cluster_synced_files": [], "file_mounts_sync_continuously": False,
-    "rsync_exclude": [], "rsync_filter": [], "initialization_commands": [], "setup_commands": [],
-    "head_setup_commands": [], "worker_setup_commands": [], "head_start_ray_commands": [],
-    "worker_start_ray_commands": [], "upscaling_speed": 1.0, "idle_timeout_minutes": 5, "docker": {},
-}  # fmt: skip
 CLUSTER = """
 import itertools, json, os, sys
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
