@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis import db
 from analysis.charts.style import BAR_COLOUR, BASELINE_COLOUR, INTERVAL_COLOUR, styled
+from analysis.convert import Converter
 from analysis.figures import Figure
 from analysis.labels import attack_label, number, setting_label
 from analysis.page import write_page
@@ -88,9 +89,10 @@ def build_comparison(first: Path | str, second: Path | str) -> Path:
     shown = _table(slug, table, names)
     for folder in ("figures", "tables"):
         (report / folder).mkdir(parents=True, exist_ok=True)
-    for figure in figures:
-        figure.export(report / "figures", report / "tables")
-    table.to_csv(report / "tables" / f"{shown.name}.csv", index=False)
+    with Converter() as converter:
+        for figure in figures:
+            figure.export(converter, report / "figures", report / "tables")
+    shown.export(report / "tables")
     return write_page(
         report / f"{slug}.html",
         "compare.html.j2",

@@ -6,8 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 from analysis.bounds import SATURATED_NATS, SATURATED_SHARE
@@ -249,8 +251,7 @@ class Evidence:
         self._clusters = _by_run(connection, CLUSTERS)
         self._visibility = _by_run(connection, VISIBILITY)
         self._runs: dict[tuple, dict[str, Run]] = defaultdict(dict)
-        for row in connection.execute(ESTIMATES).df().itertuples():
-            self._enter(row)
+        self._enter(connection.execute(ESTIMATES).df())
         for row in connection.execute(SCORES).df().itertuples():
             run = self._runs.get((row.estimator, row.protocol, row.settings), {}).get(row.run_id)
             if run is not None and pd.isna(row.score):
@@ -279,22 +280,28 @@ class Evidence:
         visibility = {row.metric: float(row.value) for row in self._visibility.get(run_id, ())}
         return Run(run_id, int(self._axes[run_id]["seed"]), clusters=clusters, visibility=visibility)
 
-    def _enter(self, row) -> None:
-        of_estimate = self._runs[row.estimator, row.protocol, row.settings]
-        if row.run_id not in of_estimate:
-            of_estimate[row.run_id] = self._new(row.run_id)
-        run, key = of_estimate[row.run_id], (row.quantity, int(row.epoch), row.subset)
-        is_bounded = not (pd.isna(row.lower_bound) and pd.isna(row.upper_bound))
-        low, high = (-math.inf, math.inf) if is_bounded else (row.nats, row.nats)
-        low = low if pd.isna(row.lower_bound) else row.lower_bound
-        high = high if pd.isna(row.upper_bound) else row.upper_bound
-        variance = math.nan if pd.isna(row.standard_error) else float(row.standard_error) ** 2
-        run.values[key] = Measure(float(row.nats), float(low), float(high), variance)
-        run.roles[row.subset] = row.role
-        if not pd.isna(row.ceiling):
-            ceiling = float(row.ceiling)
-            if row.nats > min(ceiling - SATURATED_NATS, SATURATED_SHARE * ceiling):
-                run.saturated.add(key)
+    def _enter(self, rows: pd.DataFrame) -> None:
+        of_run = ["estimator", "protocol", "settings", "run_id"]
+        number = rows.groupby(of_run, sort=False).ngroup().to_numpy()
+        rows = rows.iloc[np.argsort(number, kind="stable")]
+        nats, ceiling = rows["nats"].to_numpy(float), rows["ceiling"].to_numpy(float, na_value=np.nan)
+        lower, upper = (rows[name].to_numpy(float, na_value=np.nan) for name in ("lower_bound", "upper_bound"))
+        exact = np.isnan(lower) & np.isnan(upper)
+        low = np.where(np.isnan(lower), np.where(exact, nats, -np.inf), lower)
+        high = np.where(np.isnan(upper), np.where(exact, nats, np.inf), upper)
+        variance = rows["standard_error"].to_numpy(float, na_value=np.nan) ** 2
+        saturated = nats > np.fmin(ceiling - SATURATED_NATS, SATURATED_SHARE * ceiling)
+        # Lists cut at the borders of runs: a Python object made of each of a million rows by itself takes half a minute.
+        keys = list(zip(*(rows[name].tolist() for name in ("quantity", "epoch", "subset")), strict=True))
+        measures = list(map(Measure, nats.tolist(), low.tolist(), high.tolist(), variance.tolist()))
+        subsets, roles = rows["subset"].to_numpy(object), rows["role"].to_numpy(object)
+        borders = np.flatnonzero(np.diff(np.sort(number), prepend=-1)).tolist()
+        owners = rows[of_run].iloc[borders].itertuples(index=False, name=None)
+        for (*estimate, run_id), (first, end) in zip(owners, pairwise([*borders, len(rows)]), strict=True):
+            run = self._runs[tuple(estimate)][run_id] = self._new(run_id)
+            run.values = dict(zip(keys[first:end], measures[first:end], strict=True))
+            run.roles = dict(zip(subsets[first:end], roles[first:end], strict=True))
+            run.saturated = {keys[first + i] for i in np.flatnonzero(saturated[first:end])}
 
 
 def _by_run(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, list]:

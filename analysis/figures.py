@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import vl_convert
 
+from analysis.convert import Converter
+from analysis.table import write_csv
+
 # vl-convert names Vega-Lite versions by major and minor: v6.4.1 -> 6.4
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-PNG_SCALE = 2
+DIGITS_DRAWN = 6  # significant ones: more than a tooltip shows, a third of the bytes of a double
 
 
 def plain_values(data: pd.DataFrame) -> dict[str, list[dict]]:
@@ -23,7 +30,45 @@ def plain_values(data: pd.DataFrame) -> dict[str, list[dict]]:
         MaxRowsError: more than 5,000 rows, too many for a page.
     """
     alt.limit_rows(data)
-    return {"values": json.loads(data.to_json(orient="records", double_precision=15, date_format="iso"))}
+    rounded = data.assign(**{name: _rounded(data[name]) for name in data.select_dtypes("floating").columns})
+    return {"values": json.loads(rounded.to_json(orient="records", double_precision=15, date_format="iso"))}
+
+
+def _rounded(values: pd.Series) -> np.ndarray:
+    numbers = values.to_numpy(dtype=float, na_value=np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = 10.0 ** (DIGITS_DRAWN - 1 - np.floor(np.log10(np.abs(numbers))))
+        return np.where(np.isfinite(steps), np.round(numbers * steps) / steps, numbers)
+
+
+def _with_drawn_columns(spec: dict) -> dict:
+    """The specification without the columns of its data that no mark names: most of a page's bytes."""
+    named: dict[str, set[str]] = defaultdict(set)
+    shared = _words(spec.get("params", []))
+    for view in _views_with_data(spec):
+        named[view["data"]["name"]] |= _words(view) | shared
+    datasets = {
+        name: [{column: value for column, value in row.items() if column in named[name]} for row in rows]
+        for name, rows in spec.get("datasets", {}).items()
+    }
+    return {**spec, "datasets": datasets}
+
+
+def _words(part: object) -> set[str]:
+    return set(re.findall(r"\w+", json.dumps(part, ensure_ascii=False)))
+
+
+def _views_with_data(part: object) -> Iterator[dict]:
+    """Every view of a specification that says which data set it draws, itself and those within it."""
+    if isinstance(part, dict):
+        if "name" in part.get("data", {}):
+            yield part
+        for key, inner in part.items():
+            if key != "datasets":
+                yield from _views_with_data(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _views_with_data(inner)
 
 
 alt.data_transformers.register("plain", plain_values)
@@ -43,7 +88,7 @@ class Figure:
     def spec(self) -> dict:
         """The chart as Vega-Lite; that it is valid is for tests, since checking takes longer than all else."""
         with alt.data_transformers.enable("plain"):
-            return self.chart.to_dict(validate=False)
+            return _with_drawn_columns(self.chart.to_dict(validate=False))
 
     @property
     def note(self) -> str:
@@ -51,15 +96,10 @@ class Figure:
         title = self.spec["title"]
         return " ".join(title.get("subtitle", [])) if isinstance(title, dict) else ""
 
-    def export(self, figures: Path, tables: Path) -> list[Path]:
-        """Write NAME.svg, .png and .pdf into `figures`, NAME.csv into `tables`; the paths written."""
-        svg = vl_convert.vegalite_to_svg(self.spec, vl_version=VEGA_LITE)
-        paths = [*(figures / f"{self.name}.{kind}" for kind in ("svg", "png", "pdf")), tables / f"{self.name}.csv"]
-        paths[0].write_text(svg, encoding="utf-8")
-        paths[1].write_bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
-        paths[2].write_bytes(vl_convert.svg_to_pdf(svg))
-        self.rows.to_csv(paths[3], index=False)
-        return paths
+    def export(self, converter: Converter, figures: Path, tables: Path) -> list[Path]:
+        """NAME.svg, .png and .pdf in `figures` once `converter` is done, NAME.csv in `tables`; the paths."""
+        write_csv(self.rows, table := tables / f"{self.name}.csv")
+        return [*converter.add(self.spec, VEGA_LITE, figures / self.name), table]
 
 
 def viewer_script() -> str:

@@ -30,6 +30,9 @@ from analysis.trajectories import against_certified
 T = TypeVar("T")
 
 MI_SQL = "SELECT * FROM trajectories"
+LAST_SQL = """
+SELECT * FROM trajectories WHERE layer = 'T' AND quantity = 'I(X;T)' AND isfinite(nats)
+QUALIFY epoch = max(epoch) OVER (PARTITION BY run_id, estimator, protocol, settings)""".lstrip()
 SETTING = ["dataset", "architecture", "sigma", "target_class"]
 ESTIMATE = ["estimator", "protocol", "settings"]
 RESAMPLED_SERIES = 400_000
@@ -37,7 +40,7 @@ RESAMPLED_SERIES = 400_000
 SENSITIVITY_SERIES = 400
 """Runs times estimates beyond which the choice of clean classes is not among the options that are combined."""
 FIGURES_PER_PART = 8
-POINTS_DRAWN = 20_000
+POINTS_DRAWN = 6_000
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,18 @@ class Part:
         return [block for block in self.blocks if isinstance(block, Table)]
 
 
-def findings(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> list[Part]:
-    """Every part, in the order of the page. mi: all rows of the view `trajectories`."""
+def findings(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Iterator[Part]:
+    """Every part, in the order of the page, each as soon as it is known. mi: all rows of the view `trajectories`."""
     series = len(mi[["run_id", *ESTIMATE]].drop_duplicates())
     # A large sweep has less to say about each of its rows: the report stays a matter of seconds.
     resamples = int(np.clip(RESAMPLED_SERIES // max(1, series), 50, 1000))
+    yield claims_part(connection)
     intervals = stealth_intervals(mi, resamples=resamples)
-    return [
-        claims_part(connection),
-        table1_part(intervals),
-        sensitivity_part(mi, clean_classes=None if series <= SENSITIVITY_SERIES else [None]),
-        tradeoff_part(connection, intervals),
-        bounds_part(connection, mi),
-        ablation_part(connection, mi),
-    ]
+    yield table1_part(intervals)
+    yield sensitivity_part(mi, clean_classes=None if series <= SENSITIVITY_SERIES else [None])
+    yield tradeoff_part(connection, intervals)
+    yield bounds_part(connection, mi)
+    yield ablation_part(connection)
 
 
 def claims_part(connection: duckdb.DuckDBPyConnection) -> Part:
@@ -339,20 +340,20 @@ def _some_runs(mi: pd.DataFrame) -> pd.DataFrame:
     return mi[mi["run_id"].isin(sizes.index[sizes.cumsum() <= POINTS_DRAWN])]
 
 
-def ablation_part(connection: duckdb.DuckDBPyConnection, mi: pd.DataFrame) -> Part:
+def ablation_part(connection: duckdb.DuckDBPyConnection) -> Part:
     """Scores and information over sigma and over the poison ratio, where there are several."""
     scores = connection.execute("SELECT * FROM stealth").df()
     blocks: list[Figure | Table] = []
     words = {"sigma": "noise", "poison_ratio": "poison ratio"}
-    last_layer = mi[mi["layer"] == "T"]
+    last = connection.execute(LAST_SQL).df()
     drawn, note = _drawn((axis, named) for axis in words for named in _ablations(scores, axis))
     for axis, named in drawn:
         told = [named["dataset"], named["architecture"], f"{named['estimator']}, {named['protocol']}"]
         label = " · ".join([*told, *([f"σ {named['sigma']:g}"] if "sigma" in named else [])])
-        score_rows, mi_rows = (_where(rows, named) for rows in (scores, last_layer))
+        score_rows, mi_rows = (_where(rows, named) for rows in (scores, last))
         for kind, chart, data, sql in (
             ("score", charts.ablation(score_rows, axis), score_rows, "SELECT * FROM stealth"),
-            ("mi", charts.ablation_mi(mi_rows, axis), mi_rows, MI_SQL),
+            ("mi", charts.ablation_mi(mi_rows, axis), mi_rows, LAST_SQL),
         ):
             if chart is not None:
                 what = "Stealth score" if kind == "score" else "Information at the last snapshot"

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measure:
     """A number of one run.
 

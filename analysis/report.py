@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pandas as pd
 
 from analysis import charts, db, queries
 from analysis.configuration import configuration_part
+from analysis.convert import Converter
 from analysis.figures import Figure
 from analysis.findings import findings
 from analysis.labels import configuration_labels, duration, number, pretty_json, shared_setting
@@ -25,7 +25,8 @@ from analysis.triggers import EXAMPLE_IMAGES, TRIGGER, Trigger, distinct_trigger
 
 FAILURES_SHOWN = 50
 ROWS_SHOWN = 40
-CONFIGURATIONS_DRAWN, OF_MANY_DRAWN = 24, 8
+RUNS_SHOWN = 200
+CONFIGURATIONS_DRAWN, OF_MANY_DRAWN = 24, 6
 """Configurations with a section of their own, all or the first of more: a page of hundreds would not open."""
 
 
@@ -38,24 +39,14 @@ def build_report(directory: Path | str, *, reload_seconds: int | None = None) ->
         AnalysisError: the directory holds no database that this code can read.
     """
     directory = Path(directory)
-    with db.read(directory) as connection:
-        page = _collect(connection)
-        ((name,),) = connection.execute("SELECT max_by(name, started) FROM sweeps").fetchall()
-    figures = [
-        *page["overview"],
-        *(figure for part in page["parts"] for figure in part.figures),
-        *page["work"],
-        *(figure for section in page["configurations"] for figure in section.figures),
-    ]
-    tables = [page["results"], page["scores"], page["visibility"], page["stages"], page["failures"]]
-    tables += [table for part in page["parts"] for table in part.tables]
     report = directory / "report"
-    _export(report, figures, tables)
-
+    with db.read(directory) as connection, _Files(report) as files:
+        page = _collect(connection, files)
+        ((name,),) = connection.execute("SELECT max_by(name, started) FROM sweeps").fetchall()
     return write_page(
         report / "index.html",
         "report.html.j2",
-        {figure.name: figure.spec for figure in figures},
+        {figure.name: figure.spec for figure in files.figures},
         **page,
         name=name or directory.resolve().name,
         reload_seconds=reload_seconds,
@@ -63,25 +54,42 @@ def build_report(directory: Path | str, *, reload_seconds: int | None = None) ->
     )
 
 
-def _export(report: Path, figures: list[Figure], tables: list[Table]) -> None:
-    """Write every figure and table, then remove those of an earlier report that are no longer in it."""
-    for folder in ("figures", "tables"):
-        (report / folder).mkdir(parents=True, exist_ok=True)
-    written = set()
-    for figure in figures:
-        figure.spec  # noqa: B018 (worked out here: Altair is not made for threads, vl-convert is)
-    with ThreadPoolExecutor() as pool:
-        for paths in pool.map(lambda figure: figure.export(report / "figures", report / "tables"), figures):
-            written.update(paths)
-    for table in tables:
-        written.add(table.export(report / "tables"))
-    for pattern in ("figures/*.svg", "figures/*.png", "figures/*.pdf", "tables/*.csv"):
-        for path in set(report.glob(pattern)) - written:
-            path.unlink()
+class _Files:
+    """The files of figures and tables, written while the report is worked out; a context.
+
+    At its end all are there, and those of an earlier report that are no longer in this one are gone.
+    """
+
+    def __init__(self, report: Path):
+        self.figures: list[Figure] = []
+        self._folders = report / "figures", report / "tables"
+        for folder in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._written: set[Path] = set()
+        self._converter = Converter()
+
+    def add(self, blocks: Iterable[Figure | Table]) -> None:
+        for block in blocks:
+            if isinstance(block, Figure):
+                self.figures.append(block)
+                self._written.update(block.export(self._converter, *self._folders))
+            else:
+                self._written.add(block.export(self._folders[1]))
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._converter.__exit__(*exception)
+        if exception[0] is None:
+            kinds = {".svg", ".png", ".pdf", ".csv"}
+            for path in (path for folder in self._folders for path in folder.iterdir()):
+                if path.suffix in kinds and path not in self._written:
+                    path.unlink()
 
 
-def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
-    """Everything the template shows."""
+def _collect(connection: duckdb.DuckDBPyConnection, files: _Files) -> dict:
+    """Everything the template shows; figures and tables go to `files` as they are made."""
 
     def rows(sql: str) -> pd.DataFrame:
         return connection.execute(sql).df()
@@ -97,33 +105,41 @@ def _collect(connection: duckdb.DuckDBPyConnection) -> dict:
         overview.append(Figure("stealth", caption, charts.stealth_bars(scores), scores, queries.STEALTH))
     visibility, examples_sql = rows(queries.TRIGGERS), queries.trigger_examples(EXAMPLE_IMAGES)
     triggers = gallery(distinct_triggers(configurations), visibility, rows(examples_sql))
-    many = len(configurations) > CONFIGURATIONS_DRAWN
-    drawn = configurations.head(OF_MANY_DRAWN if many else CONFIGURATIONS_DRAWN)
-    sections = [
-        configuration_part(row, estimates, triggers.get(tuple(row[TRIGGER])), rows)
-        for _, row in drawn.iterrows()
-    ]
     units = rows(queries.UNITS)
     work = charts.sweep_overview(units)
-    sweeps = rows(queries.SWEEPS)
-    (seeds,) = rows(queries.SEEDS)["seeds"]
-    return {
-        "summary": summary(counts, results, scores, shared_setting(configurations)),
-        "missing": _missing(counts, scores, estimates, configurations, triggers.values()),
+    of_work = [Figure("work", "Units of work by stage, and their time", work, units, queries.UNITS)] if work else []
+    tables = {
         "results": _results_table(results),
         "scores": plain_table("stealth-per-run", scores, queries.STEALTH),
+        "visibility": plain_table("triggers", visibility, queries.TRIGGERS),
+        "stages": _stages_table(rows(queries.STAGES)),
+        "failures": plain_table("failures", rows(queries.FAILURES), queries.FAILURES),
+    }
+    files.add([*overview, *of_work, *tables.values()])
+    many = len(configurations) > CONFIGURATIONS_DRAWN
+    drawn = configurations.head(OF_MANY_DRAWN if many else CONFIGURATIONS_DRAWN)
+    sections, parts = [], []
+    for _, row in drawn.iterrows():
+        sections.append(configuration_part(row, estimates, triggers.get(tuple(row[TRIGGER])), rows))
+        files.add(sections[-1].figures)
+    for part in findings(connection, mi_rows(connection)):
+        parts.append(part)
+        files.add(part.blocks)
+    sweeps = rows(queries.SWEEPS)
+    (seeds,) = rows(queries.SEEDS)["seeds"]
+    return tables | {
+        "summary": summary(counts, results, scores, shared_setting(configurations)),
+        "missing": _missing(counts, scores, estimates, configurations, triggers.values()),
         "overview": overview,
         "triggers": list(triggers.values()),
-        "visibility": plain_table("triggers", visibility, queries.TRIGGERS),
-        "parts": findings(connection, mi_rows(connection)),
+        "parts": parts,
         "rows_shown": ROWS_SHOWN,
-        "work": [Figure("work", "Units of work by stage, and their time", work, units, queries.UNITS)] if work else [],
+        "runs_shown": RUNS_SHOWN,
+        "work": of_work,
         "configurations": sections,
         "left_out": len(configurations) - len(drawn),
         "sweeps": [_sweep(row) for _, row in sweeps.iterrows()],
         "seeds": seeds if isinstance(seeds, str) else "-",
-        "stages": _stages_table(rows(queries.STAGES)),
-        "failures": plain_table("failures", rows(queries.FAILURES), queries.FAILURES),
         "failures_shown": FAILURES_SHOWN,
         "examples_sql": examples_sql,
         "sources": {"Configurations": queries.CONFIGURATIONS, "Sweeps": queries.SWEEPS},

@@ -91,21 +91,22 @@ def series_of(
     # Arrays cut at the borders of sorted groups: a data frame for each of thousands of groups takes seconds.
     number = rows.groupby(ESTIMATE, sort=True).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
-    wanted = ["epoch", "subset", "quantity", "role", "nats", "below", "above", *ESTIMATE, *AXES]
-    wanted += [name for name in ("configuration", "run_status") if name in rows]
-    columns = {name: rows[name].to_numpy()[order] for name in wanted}
     borders = np.flatnonzero(np.diff(number[order], prepend=-1))
-    return [_series(columns, slice(*ends)) for ends in zip(borders, [*borders[1:], len(rows)], strict=True)]
+    of_run = [*ESTIMATE, *AXES, *(name for name in ("configuration", "run_status") if name in rows)]
+    about = rows[of_run].iloc[order[borders]].to_dict("records")
+    wanted = ["epoch", "subset", "quantity", "role", "nats", "below", "above"]
+    columns = {name: rows[name].to_numpy()[order] for name in wanted}
+    ends = zip(about, borders, [*borders[1:], len(rows)], strict=True)
+    return [_series(its, columns, slice(first, end)) for its, first, end in ends]
 
 
-def _series(columns: dict[str, np.ndarray], part: slice) -> Series:
+def _series(about: dict, columns: dict[str, np.ndarray], part: slice) -> Series:
     """The run and estimate that stands in these rows."""
     group = {name: values[part] for name, values in columns.items()}
     epochs, row = np.unique(group["epoch"].astype(int), return_inverse=True)
     subsets, column = np.unique(group["subset"].astype(str), return_inverse=True)
     where = (np.where(group["quantity"] == XT, 0, 1), row, column)
     classes = tuple(sorted({int(s) for s in group["subset"][group["role"] == CLEAN_CLASS]}))
-    about = {name: group[name][0] for name in columns if name in (*ESTIMATE, *AXES, "configuration", "run_status")}
     shape = (2, len(epochs) + 1, len(subsets) + 1)
     arrays = (mean_table(group[name].astype(float), where, shape) for name in ("nats", "below", "above"))
     return Series(about, tuple(epochs.tolist()), tuple(subsets.tolist()), classes, *arrays)

@@ -24,13 +24,18 @@ def subset_roles(rows: pd.DataFrame) -> pd.Series:
     Args:
         rows: columns `subset` (such as '0_clean') and `target_class`.
     """
-    target = rows["target_class"].astype(str)
-    roles = pd.Series("other", index=rows.index, name="role")
-    roles[rows["subset"].str.fullmatch(r"\d+")] = CLEAN_CLASS
-    roles[rows["subset"] == target] = "all"
-    for role in ("backdoor", "clean", "sample"):
-        roles[rows["subset"] == target + "_" + role] = role
-    return roles
+    # Looked up in a small table: text operations on each of a million rows take seconds.
+    subset, subsets = pd.factorize(rows["subset"])
+    target, targets = pd.factorize(rows["target_class"])
+    table = np.array([[_role(name, its) for its in targets] for name in subsets], dtype=object)
+    return pd.Series(table[subset, target] if len(rows) else [], index=rows.index, name="role", dtype=object)
+
+
+def _role(subset: str, target: int) -> str:
+    if subset.isdecimal():
+        return "all" if subset == str(target) else CLEAN_CLASS
+    of, _, part = subset.partition("_")
+    return part if of == str(target) and part in ("backdoor", "clean", "sample") else "other"
 
 
 def mean_table(values: np.ndarray, where: tuple, shape: tuple[int, ...]) -> np.ndarray:

@@ -129,13 +129,15 @@ def ablation_mi(rows: pd.DataFrame, axis: Axis) -> alt.ConcatChart | None:
 def _labels(rows: pd.DataFrame, axis: Axis) -> list[str]:
     """What makes a line: the attack, without the ratio where that is the axis."""
     if axis == "sigma":
-        return [attack_label(row) for _, row in rows.iterrows()]
+        named = ["attack", "poison_ratio", "ratio_of"]
+        labels = {tuple(row): attack_label(row) for _, row in rows[named].drop_duplicates().iterrows()}
+        return [labels[key] for key in rows[named].itertuples(index=False, name=None)]
     of = rows["ratio_of"].eq("target_class")
     return (rows["attack"] + of.map({True: " (of the target class)", False: ""})).tolist()
 
 
 def _x(points: pd.DataFrame, axis: Axis) -> alt.X:
-    values = sorted(float(v) for v in points[axis].unique())
+    values = tuple(sorted(float(v) for v in points[axis].unique()))
     logarithmic = axis == "poison_ratio" and values[0] > 0
     kind = {"type": "log"} if logarithmic else {"type": "linear", "zero": False}
     scale = alt.Scale(nice=False, padding=12, **kind)

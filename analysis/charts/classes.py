@@ -42,7 +42,7 @@ def class_panels(rows: pd.DataFrame) -> alt.ConcatChart | None:
     dash = alt.StrokeDash(
         "measure:N",
         legend=stroke_legend(),
-        scale=alt.Scale(domain=shown, range=[QUANTITY_DASHES[name] for name in shown]),
+        scale=alt.Scale(domain=tuple(shown), range=tuple(QUANTITY_DASHES[name] for name in shown)),
     )
     pick = legend_pick("measure")
     x = alt.X("epoch:Q", title="epoch", scale=epoch_scale(points["epoch"]), axis=epoch_axis(points["epoch"]))

@@ -45,10 +45,10 @@ def learning_curves(epochs: pd.DataFrame) -> alt.LayerChart:
     visible = opacity_if(picked, 1, 0.12)
     tooltip = [
         "metric:N",
-        "epoch:Q",
+        alt.Tooltip("epoch:Q"),
         alt.Tooltip("rate:Q", format=".1%"),
         alt.Tooltip("sd:Q", format=".1%"),
-        "seeds:Q",
+        alt.Tooltip("seeds:Q"),
     ]
     mark = alt.layer(
         *band(points, x, alt.Y("low:Q", title="share of images", scale=scale), colour, picked),

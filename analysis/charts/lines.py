@@ -118,7 +118,7 @@ def line_names(points: pd.DataFrame) -> tuple[list[str], list[str], list[list[in
 
 def line_scales(points: pd.DataFrame) -> tuple[alt.Color, alt.StrokeDash]:
     """Colour and dash of `line`, for points as `named_lines` gives them."""
-    names, colours, dashes = line_names(points)
+    names, colours, dashes = map(tuple, line_names(points))
     return (
         alt.Color("line:N", legend=stroke_legend(), scale=alt.Scale(domain=names, range=colours)),
         alt.StrokeDash("line:N", legend=stroke_legend(), scale=alt.Scale(domain=names, range=dashes)),
@@ -135,7 +135,7 @@ def dot_legend(**more) -> alt.Legend:
 
 def coloured(field: str, colours: dict[str, str], legend: alt.Legend) -> alt.Color:
     """Fixed colours by name, in the order of the legend."""
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    scale = alt.Scale(domain=tuple(colours), range=tuple(colours.values()))
     return alt.Color(f"{field}:N", legend=legend, scale=scale)
 
 
@@ -185,7 +185,7 @@ def line_panel(
     layers = [*areas, line if dash is None else line.encode(strokeDash=dash)]
     layers.append(dots.add_params(param) if owner else dots)
     if detail is not None:
-        layers = [layer.encode(detail=f"{detail}:N") for layer in layers]
+        layers = [layer.encode(detail=alt.Detail(f"{detail}:N")) for layer in layers]
     return alt.layer(*below, *layers, width=PANEL_WIDTH, height=PANEL_HEIGHT)
 
 
@@ -207,4 +207,4 @@ def epoch_tooltip() -> list[alt.Tooltip]:
 def rule_at(value: float, channel: str, colour: str, dash: Sequence[int] = (4, 4)) -> alt.Chart:
     """A dashed rule across a panel at one value of x or y."""
     mark = alt.Chart(pd.DataFrame({"at": [float(value)]})).mark_rule(strokeDash=list(dash), color=colour)
-    return mark.encode(**{channel: "at:Q"})
+    return mark.encode(alt.X("at:Q") if channel == "x" else alt.Y("at:Q"))

@@ -42,9 +42,9 @@ def information_plane(rows: pd.DataFrame) -> alt.ConcatChart | None:
         names, colours, _ = line_names(points)
         by, panels, titles = "line", [points], [""]
         palette = dict(zip(names, colours, strict=True))
-        size, detail = SIZE, ["line:N"]
+        size, detail = SIZE, [alt.Detail("line:N")]
     else:
-        by, size, detail = "layer", LAYER_SIZE, ["line:N", "layer:N"]
+        by, size, detail = "layer", LAYER_SIZE, [alt.Detail("line:N"), alt.Detail("layer:N")]
         palette = {name: LAYER_COLOURS[i % len(LAYER_COLOURS)] for i, name in enumerate(layers)}
         panels = [part for _, part in points.groupby("role", sort=False)][::-1]
         titles = [_role_title(part) for part in panels]
@@ -93,19 +93,19 @@ def _plane(points, scales, colour, sizes, detail, pick, *, owner: bool) -> alt.L
     y_axis = {"title": f"{QUANTITY_TITLES[TY]}, nats", "scale": scales[1], "axis": axis}
     x, y = alt.X("xt:Q", **x_axis), alt.Y("ty:Q", **y_axis)
     base = alt.Chart(points).encode(x=x, y=y, color=colour, detail=detail, opacity=opacity)
-    tooltip = [alt.Tooltip("line:N", title="subset"), "layer:N", "epoch:Q"]
+    tooltip = [alt.Tooltip("line:N", title="subset"), alt.Tooltip("layer:N"), alt.Tooltip("epoch:Q")]
     tooltip += [
         alt.Tooltip("xt:Q", format=".3f", title=QUANTITY_TITLES[XT]),
         alt.Tooltip("ty:Q", format=".3f", title=QUANTITY_TITLES[TY]),
-        "seeds:Q",
+        alt.Tooltip("seeds:Q"),
     ]
-    path = base.mark_line(strokeWidth=1.6).encode(order="epoch:Q")
+    path = base.mark_line(strokeWidth=1.6).encode(order=alt.Order("epoch:Q"))
     dots = base.mark_point(filled=True).encode(size=sizes, tooltip=tooltip)
     known = points.dropna(subset=["xt_sd", "ty_sd"])
     faint = opacity_if(picked, 0.45, 0.04)
     cross = alt.Chart(known).mark_rule(strokeWidth=1.2).encode(color=colour, opacity=faint)
-    horizontal = cross.encode(alt.X("xt_low:Q", **x_axis), y, x2="xt_high:Q")
-    vertical = cross.encode(x, alt.Y("ty_low:Q", **y_axis), y2="ty_high:Q")
+    horizontal = cross.encode(alt.X("xt_low:Q", **x_axis), y, x2=alt.X2("xt_high:Q"))
+    vertical = cross.encode(x, alt.Y("ty_low:Q", **y_axis), y2=alt.Y2("ty_high:Q"))
     crosses = [horizontal, vertical] if len(known) else []
     return alt.layer(*crosses, path, dots.add_params(param) if owner else dots)
 

@@ -44,7 +44,7 @@ def sensitivity(table: pd.DataFrame) -> alt.LayerChart | None:
         layers.append(rule.encode(alt.X("low:Q", title=title, scale=scale), y, x2="high:Q"))
     layers.append(dots.encode(x, y, opacity=opacity, tooltip=tooltip).add_params(pick))
     if len(several):
-        layers.append(tick.encode(x, y, tooltip=[*tooltip[:2], "rankings:Q"]))
+        layers.append(tick.encode(x, y, tooltip=[*tooltip[:2], alt.Tooltip("rankings:Q")]))
     note = ["Dot: a ranking under one combination of options; 1: the order of the default, 0: unrelated to it."]
     note += ["Orange: mean of the option."] * bool(len(several))
     heading = alt.Title("How much the ranking moves between options", subtitle=note)

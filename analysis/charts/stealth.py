@@ -56,7 +56,7 @@ def _score_panel(scores: pd.DataFrame, scale: alt.Scale) -> alt.LayerChart:
     bars = (
         alt.Chart(means)
         .mark_bar(height={"band": 0.62})
-        .encode(x, y, color=fill, tooltip=[*tooltip, "seeds:Q"])
+        .encode(x, y, color=fill, tooltip=[*tooltip, alt.Tooltip("seeds:Q")])
     )
     intervals = alt.Chart(means.dropna(subset="sd")).mark_rule(strokeWidth=2.5, color=INTERVAL_COLOUR)
     dots = alt.Chart(scores).mark_point(
@@ -65,8 +65,8 @@ def _score_panel(scores: pd.DataFrame, scale: alt.Scale) -> alt.LayerChart:
     baseline = alt.Chart(means[means["attack"] == "none"]).mark_rule(strokeDash=[4, 4], color=BASELINE_COLOUR)
     layers = [
         bars,
-        intervals.encode(alt.X("low:Q"), y, x2="high:Q"),
-        dots.encode(x, y, tooltip=[alt.Tooltip("score:Q", format=".4f"), "seed:Q"]),
+        intervals.encode(alt.X("low:Q"), y, x2=alt.X2("high:Q")),
+        dots.encode(x, y, tooltip=[alt.Tooltip("score:Q", format=".4f"), alt.Tooltip("seed:Q")]),
         baseline.encode(x),
     ]
     return alt.layer(*(layer for layer in layers if len(layer.data))).properties(

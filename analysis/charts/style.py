@@ -76,7 +76,7 @@ def band(points: pd.DataFrame, x: alt.X, y: alt.Y, colour: alt.Color, picked: al
     has_both = points[["low", "high"]].notna().all(axis=1)
     known = points if has_both.all() else points[has_both]  # the same frame, so that Altair writes it out once
     faded = opacity_if(picked, shade, 0.02)
-    area = alt.Chart(known).mark_area().encode(x=x, y=y, y2="high:Q", color=colour, opacity=faded)
+    area = alt.Chart(known).mark_area().encode(x=x, y=y, y2=alt.Y2("high:Q"), color=colour, opacity=faded)
     return [area] if len(known) else []
 
 
@@ -98,5 +98,5 @@ def epoch_scale(epochs: pd.Series) -> alt.Scale:
 
 
 def epoch_axis(epochs: pd.Series) -> alt.Axis:
-    values = sorted(int(epoch) for epoch in epochs.unique())
+    values = tuple(sorted(int(epoch) for epoch in epochs.unique()))  # a tuple, which Altair does not copy at every step
     return alt.Axis(values=values, format="d", grid=False, labelOverlap="greedy")

@@ -85,19 +85,19 @@ def _panel(points: pd.DataFrame, metric: str, top: float, colour: alt.Color, pic
     dots = base.mark_point(filled=True, size=80).encode(x, y, color=colour, opacity=opacity, tooltip=tooltip)
     text = {"align": {"expr": "datum.side > 0 ? 'left' : 'right'"}, "dx": {"expr": "8 * datum.side"}}
     label_y = alt.Y("label_at:Q", title=title, scale=scale)
-    labels = base.mark_text(fontSize=11, baseline="middle", **text).encode(x, label_y, text="label:N", opacity=opacity)
+    labels = base.mark_text(fontSize=11, baseline="middle", **text).encode(x, label_y, text=alt.Text("label:N"), opacity=opacity)
     bars = []
     faint = opacity_if(picked, 0.6, 0.05)
     known = here.dropna(subset=["score_low", "score_high"])
     if len(known):
         vertical = alt.Y("score_low:Q", title=title, scale=scale)
         rule = alt.Chart(known).mark_rule(strokeWidth=1.5)
-        bars.append(rule.encode(x, vertical, y2="score_high:Q", color=colour, opacity=faint))
+        bars.append(rule.encode(x, vertical, y2=alt.Y2("score_high:Q"), color=colour, opacity=faint))
     known = here.dropna(subset=["low", "high"])
     if len(known):
         rule = alt.Chart(known).mark_rule(strokeWidth=1.5)
         horizontal = alt.X("low:Q", **x_axis)
-        bars.append(rule.encode(horizontal, y, x2="high:Q", color=colour, opacity=faint))
+        bars.append(rule.encode(horizontal, y, x2=alt.X2("high:Q"), color=colour, opacity=faint))
     layers = [*bars, labels, dots.add_params(param) if owner else dots]
     return alt.layer(*layers, width=WIDTH, height=HEIGHT)
 

@@ -83,7 +83,7 @@ def _ceilings(ceilings: pd.DataFrame) -> list[alt.Chart]:
         alt.Chart(ceilings)
         .mark_rule(strokeDash=[4, 4], strokeWidth=1.5, color=BASELINE_COLOUR)
         .encode(
-            y="ceiling:Q",
+            y=alt.Y("ceiling:Q"),
             tooltip=[alt.Tooltip("ceiling:Q", format=".2f", title="ceiling, nats"), alt.Tooltip("subset:N")],
         )
     )
@@ -109,13 +109,13 @@ def _shades(phases: pd.DataFrame | None, epochs: pd.Series, x: alt.X) -> list[al
     })
     spans["middle"] = np.expm1((np.log1p(spans["from"]) + np.log1p(spans["to"])) / 2)
     base = alt.Chart(spans)
-    tooltip = ["phase:N", alt.Tooltip("from:Q", format=".3g"), alt.Tooltip("to:Q", format=".3g")]
+    tooltip = [alt.Tooltip("phase:N"), alt.Tooltip("from:Q", format=".3g"), alt.Tooltip("to:Q", format=".3g")]
     shade = opacity_if(alt.when("datum.row == 1"), PHASE_SHADES[1], PHASE_SHADES[0])
     left, middle = x.copy(), x.copy()
     left.shorthand, middle.shorthand = "from:Q", "middle:Q"
     return [
-        base.mark_rect(color=PHASE_COLOUR).encode(x=left, x2="to:Q", opacity=shade, tooltip=tooltip),
+        base.mark_rect(color=PHASE_COLOUR).encode(x=left, x2=alt.X2("to:Q"), opacity=shade, tooltip=tooltip),
         base.mark_text(fontSize=11, baseline="bottom", dy={"expr": "datum.row == 1 ? -15 : -3"}).encode(
-            x=middle, y=alt.value(0), text="phase:N"
+            x=middle, y=alt.value(0), text=alt.Text("phase:N")
         ),
     ]

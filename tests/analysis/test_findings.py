@@ -48,7 +48,7 @@ def test_every_part_has_its_figures_and_words(several):
 def test_nothing_at_all_is_said_in_words(tmp_path):
     open_database(tmp_path / "results.duckdb").close()
     with db.read(tmp_path) as con:
-        parts = findings.findings(con, mi_rows(con))
+        parts = list(findings.findings(con, mi_rows(con)))
     assert all(part.sentences and not part.figures for part in parts)
 
 
@@ -78,7 +78,7 @@ def test_two_sigmas_are_an_ablation(tmp_path):
         fill_plausibly(con, attacks=("badnets", "blend"))
         con.execute("UPDATE runs SET sigma = 0.1 WHERE seed = 1")
     with db.read(tmp_path) as con:
-        part = ablation_part(con, mi_rows(con))
+        part = ablation_part(con)
     assert [figure.name.split("-")[1:3] for figure in part.figures] == [["sigma", "score"], ["sigma", "mi"]]
 
 
