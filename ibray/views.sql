@@ -41,90 +41,90 @@ WHERE m.status = 'done';
 
 -- Eqs. 5 and 6 with the default options: min-max over the whole run, one epoch per phase, every clean class.
 CREATE OR REPLACE VIEW stealth AS
-WITH both_quantities AS (  -- a bound that is known of one quantity only has no score
-    SELECT estimator, protocol, settings
-    FROM trajectories
-    WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)')
-    GROUP BY ALL
-    HAVING count(DISTINCT quantity) = 2
-), estimates AS MATERIALIZED (
+WITH found AS MATERIALIZED (
     SELECT
-        run_id, estimator, protocol, settings, attack, run_status, quantity, epoch, subset, role,
-        role IN ('all', 'clean class') OR (attack <> 'none' AND role IN ('clean', 'backdoor')) AS used,
-        CASE WHEN isfinite(nats) THEN nats END AS nats
+        row_number() OVER () AS series, run_id, estimator, protocol, settings, attack, run_status,
+        bool_or(quantity = 'I(X;T)') AS has_xt, bool_or(quantity = 'I(T;Yhat)') AS has_ty
     FROM trajectories
-    SEMI JOIN both_quantities USING (estimator, protocol, settings)
     WHERE layer = 'T' AND quantity IN ('I(X;T)', 'I(T;Yhat)')
+    GROUP BY run_id, estimator, protocol, settings, attack, run_status
+), series AS MATERIALIZED (  -- a bound that is known of one quantity only has no score
+    SELECT *
+    FROM found
+    WINDOW of_estimate AS (PARTITION BY estimator, protocol, settings)
+    QUALIFY bool_or(has_xt) OVER of_estimate AND bool_or(has_ty) OVER of_estimate
+), estimates AS MATERIALIZED (  -- by a number instead of four names: each of the steps below looks at every row
+    SELECT
+        s.series, s.attack, t.quantity = 'I(X;T)' AS is_xt, t.epoch, t.subset, t.role = 'clean class' AS is_class,
+        t.role IN ('all', 'clean class') OR (s.attack <> 'none' AND t.role IN ('clean', 'backdoor')) AS used,
+        CASE WHEN isfinite(t.nats) THEN t.nats END AS nats
+    FROM trajectories t
+    JOIN series s USING (run_id, estimator, protocol, settings)
+    WHERE t.layer = 'T' AND t.quantity IN ('I(X;T)', 'I(T;Yhat)')
 ), extents AS (
     SELECT
-        run_id, estimator, protocol, settings, attack, run_status,
-        string_agg(DISTINCT subset, ',' ORDER BY TRY_CAST(subset AS INTEGER)) FILTER (role = 'clean class') AS classes,
-        count(DISTINCT subset) FILTER (role = 'clean class') AS n_classes,
-        2 * count(DISTINCT epoch) * (CASE attack WHEN 'none' THEN 1 ELSE 3 END + n_classes) AS needed,
+        series,
+        string_agg(DISTINCT subset, ',' ORDER BY TRY_CAST(subset AS INTEGER)) FILTER (is_class) AS classes,
+        count(DISTINCT subset) FILTER (is_class) AS n_classes,
+        2 * count(DISTINCT epoch) * (CASE any_value(attack) WHEN 'none' THEN 1 ELSE 3 END + n_classes) AS needed,
         count(nats) FILTER (used) AS present
     FROM estimates
-    GROUP BY run_id, estimator, protocol, settings, attack, run_status
-), checked AS (
+    GROUP BY series
+), checked AS MATERIALIZED (
     SELECT
-        *,
+        s.*, e.classes,
         CASE
-            WHEN run_status <> 'done' THEN 'run status: ' || run_status
-            WHEN n_classes = 0 THEN 'no clean class'
-            WHEN present < needed THEN (needed - present) || ' of ' || needed || ' estimates missing'
+            WHEN s.run_status <> 'done' THEN 'run status: ' || s.run_status
+            WHEN e.n_classes = 0 THEN 'no clean class'
+            WHEN e.present < e.needed THEN (e.needed - e.present) || ' of ' || e.needed || ' estimates missing'
         END AS reason
-    FROM extents
+    FROM series s
+    JOIN extents e USING (series)
 ), ranges AS (
-    SELECT run_id, estimator, protocol, settings, quantity, min(nats) AS low, max(nats) AS high
+    SELECT series, is_xt, min(nats) AS low, max(nats) AS high
+    FROM estimates
+    WHERE used AND series IN (SELECT series FROM checked WHERE reason IS NULL)
+    GROUP BY series, is_xt
+), normalised AS MATERIALIZED (
+    SELECT e.*, CASE WHEN high > low THEN (nats - low) / (high - low) ELSE 0 END AS value
     FROM estimates e
-    JOIN checked c USING (run_id, estimator, protocol, settings)
-    WHERE c.reason IS NULL AND e.used
-    GROUP BY ALL
-), normalised AS (
-    SELECT
-        e.*,
-        CASE WHEN high > low THEN (nats - low) / (high - low) ELSE 0 END AS value
-    FROM estimates e
-    JOIN ranges USING (run_id, estimator, protocol, settings, quantity)
+    JOIN ranges USING (series, is_xt)
     WHERE e.used
-), centres AS (
-    SELECT
-        run_id, estimator, protocol, settings, quantity, epoch, avg(value) AS centre, avg(nats) AS centre_nats
+), centres AS MATERIALIZED (
+    SELECT series, is_xt, epoch, avg(value) AS centre, avg(nats) AS centre_nats
     FROM normalised
-    WHERE role = 'clean class'
-    GROUP BY ALL
+    WHERE is_class
+    GROUP BY series, is_xt, epoch
 ), positions AS (  -- snapshots by number, and by the height of the clean classes' I(X;T)
     SELECT
-        run_id, estimator, protocol, settings, epoch,
+        series, epoch,
         row_number() OVER (of_run ORDER BY epoch) AS position,
         row_number() OVER (of_run ORDER BY round(centre_nats, 12) DESC, epoch) AS height,
         count(*) OVER of_run AS final
     FROM centres
-    WHERE quantity = 'I(X;T)'
-    WINDOW of_run AS (PARTITION BY run_id, estimator, protocol, settings)
+    WHERE is_xt
+    WINDOW of_run AS (PARTITION BY series)
 ), phases AS (
-    SELECT p.run_id, p.estimator, p.protocol, p.settings, p.epoch
+    SELECT p.series, p.epoch
     FROM positions p
-    JOIN positions peak USING (run_id, estimator, protocol, settings)
+    JOIN positions peak USING (series)
     WHERE peak.height = 1
         AND p.position IN (1, peak.position, peak.position + (p.final - peak.position + 1) // 2, p.final)
 ), distances AS (
-    SELECT run_id, estimator, protocol, settings, quantity, avg(abs(value - centre)) AS distance
+    SELECT series, is_xt, avg(abs(value - centre)) AS distance
     FROM normalised
-    JOIN centres USING (run_id, estimator, protocol, settings, quantity, epoch)
-    JOIN phases USING (run_id, estimator, protocol, settings, epoch)
-    WHERE role <> 'clean class'
-    GROUP BY ALL
+    JOIN centres USING (series, is_xt, epoch)
+    JOIN phases USING (series, epoch)
+    WHERE NOT is_class
+    GROUP BY series, is_xt
 ), scored AS (
-    SELECT
-        run_id, estimator, protocol, settings,
-        max(distance) FILTER (quantity = 'I(X;T)') AS s_xt,
-        max(distance) FILTER (quantity = 'I(T;Yhat)') AS s_ty
+    SELECT series, max(distance) FILTER (is_xt) AS s_xt, max(distance) FILTER (NOT is_xt) AS s_ty
     FROM distances
-    GROUP BY ALL
+    GROUP BY series
 ), chosen AS (
-    SELECT run_id, estimator, protocol, settings, string_agg(epoch, ',' ORDER BY epoch) AS epochs_used
+    SELECT series, string_agg(epoch, ',' ORDER BY epoch) AS epochs_used
     FROM phases
-    GROUP BY ALL
+    GROUP BY series
 )
 SELECT
     run_id, c.estimator, c.protocol, c.settings, r.dataset, r.attack, r.poison_ratio, r.ratio_of,
@@ -135,8 +135,8 @@ SELECT
 FROM checked c
 JOIN runs r USING (run_id)
 JOIN run_configurations g USING (run_id)
-LEFT JOIN scored s USING (run_id, estimator, protocol, settings)
-LEFT JOIN chosen h USING (run_id, estimator, protocol, settings);
+LEFT JOIN scored s USING (series)
+LEFT JOIN chosen h USING (series);
 
 -- One row per finished training: what the network could do in the end.
 CREATE OR REPLACE VIEW final_epochs AS
