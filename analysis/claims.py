@@ -138,9 +138,7 @@ def _c2(group: Group) -> list[Condition]:
 
 def _c3(group: Group) -> list[Condition]:
     name = "badnets: I(T;Yhat) of backdoor inside the clean classes' range at convergence"
-    return [
-        group.compare(name, Want("badnets"), lambda run: run.within_classes(TY, run.last_epoch(), "backdoor"))
-    ]
+    return [group.compare(name, Want("badnets"), lambda run: run.within_classes(TY, run.last_epoch(), "backdoor"))]
 
 
 def _c4(group: Group) -> list[Condition]:
@@ -198,8 +196,7 @@ def _c8(group: Group) -> list[Condition]:
 
 def _c9(group: Group) -> list[Condition]:
     return [
-        _close(group, Want(attack, LOW), XT, "all", "at convergence")
-        for attack in ("badnets", "blend", "wanet", "lc")
+        _close(group, Want(attack, LOW), XT, "all", "at convergence") for attack in ("badnets", "blend", "wanet", "lc")
     ]
 
 
@@ -235,9 +232,7 @@ def _c12(group: Group) -> list[Condition]:
     for attack in FIVE:
         try:
             here, there = (group.runs(Want(attack, dataset=each)) for each in ("cifar10", "svhn"))
-            epochs = sorted(
-                set.intersection(*(set(run.epochs()) for runs in (here, there) for run in runs.values()))
-            )
+            epochs = sorted(set.intersection(*(set(run.epochs()) for runs in (here, there) for run in runs.values())))
             for quantity in (XT, TY):
                 curves = [
                     [mean(run.strangeness(quantity, epoch) for run in runs.values()).value for epoch in epochs]
@@ -685,8 +680,10 @@ def _why_open(condition: Condition, interval: tuple[float, float]) -> str:
         return f"no interval, one seed ({condition.name}: {effect.value:+.3f})"
     if effect.open:
         return f"the proven bounds leave it open ({condition.name}: the values alone say {effect.value:+.3f})"
-    return f"interval spans 0 ({condition.name}: {effect.value:+.3f})" if interval[1] >= 0 else (
-        f"below 0, but not when corrected for the number of conditions ({condition.name}: {effect.value:+.3f})"
+    return (
+        f"interval spans 0 ({condition.name}: {effect.value:+.3f})"
+        if interval[1] >= 0
+        else (f"below 0, but not when corrected for the number of conditions ({condition.name}: {effect.value:+.3f})")
     )
 
 

@@ -55,8 +55,8 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         table[f"{name}_difference"] = table[f"{name}_b"] - table[f"{name}_a"]
         variances = sum(table[f"{name}_sd_{side}"].astype(float) ** 2 / table[f"seeds_{side}"] for side in "ab")
         table[f"{name}_error"] = np.sqrt(variances.astype(float))
-    table["found"] = table["found"].astype(str).map(
-        {"both": "both", "left_only": "first only", "right_only": "second only"}
+    table["found"] = (
+        table["found"].astype(str).map({"both": "both", "left_only": "first only", "right_only": "second only"})
     )
     return table
 

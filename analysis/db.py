@@ -96,9 +96,7 @@ def _check_schema(connection: duckdb.DuckDBPyConnection, source: Path) -> None:
         # fetchall, as a result that is not read to its end keeps the connection busy
         rows = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall()
     except duckdb.CatalogException as error:
-        raise AnalysisError(
-            f"{source} is a DuckDB database, but not one of ibray's: no table meta"
-        ) from error
+        raise AnalysisError(f"{source} is a DuckDB database, but not one of ibray's: no table meta") from error
     if len(rows) != 1 or not rows[0][0].isdigit():
         raise AnalysisError(f"{source} does not say which schema it has: no schema_version in meta")
     version = int(rows[0][0])

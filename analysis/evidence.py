@@ -291,7 +291,7 @@ class Evidence:
         high = np.where(np.isnan(upper), np.where(exact, nats, np.inf), upper)
         variance = rows["standard_error"].to_numpy(float, na_value=np.nan) ** 2
         saturated = nats > np.fmin(ceiling - SATURATED_NATS, SATURATED_SHARE * ceiling)
-        # Lists cut at the borders of runs: a Python object made of each of a million rows by itself takes half a minute.
+        # Lists cut at the borders of runs: to visit each of a million rows by itself takes half a minute.
         keys = list(zip(*(rows[name].tolist() for name in ("quantity", "epoch", "subset")), strict=True))
         measures = list(map(Measure, nats.tolist(), low.tolist(), high.tolist(), variance.tolist()))
         subsets, roles = rows["subset"].to_numpy(object), rows["role"].to_numpy(object)
@@ -309,4 +309,3 @@ def _by_run(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, list]:
     for row in connection.execute(sql).df().itertuples():
         found[row.run_id].append(row)
     return found
-

@@ -75,9 +75,7 @@ def count(n: int, one: str, many: str | None = None) -> str:
     return f"{n} {one}" if n == 1 else f"{n} {many or one + 's'}"
 
 
-def number(
-    value: float | None, spread: float | None = None, *, digits: int = 3, percent: bool = False
-) -> str:
+def number(value: float | None, spread: float | None = None, *, digits: int = 3, percent: bool = False) -> str:
     """'0.282 ± 0.010', '91.2 ± 0.3 %', or '-' for a missing value.
 
     >>> number(0.5), number(0.5, 0.012), number(0.912, percent=True, digits=1), number(None)

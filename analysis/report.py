@@ -170,10 +170,7 @@ def _missing(
         missing.append(f"Triggers without example images: {unseen} of {len(triggers)}.")
     if len(configurations) and scores["score"].isna().all():
         missing.append("No stealth score, so no chart of scores.")
-    if (
-        len(configurations)
-        and not ((configurations["attack"] == "none") & (configurations["done"] > 0)).any()
-    ):
+    if len(configurations) and not ((configurations["attack"] == "none") & (configurations["done"] > 0)).any():
         missing.append("No finished run without an attack, so scores have no baseline to be read against.")
     return missing
 
@@ -191,9 +188,7 @@ def _results_table(results: pd.DataFrame) -> Table:
     ]
     body = []
     for _, row in results.iterrows():
-        estimate = (
-            f" · {row['estimator']}, {row['protocol']}" if several and pd.notna(row["estimator"]) else ""
-        )
+        estimate = f" · {row['estimator']}, {row['protocol']}" if several and pd.notna(row["estimator"]) else ""
         body.append([
             row["label"] + estimate,
             f"{row['done']} / {row['runs']}",

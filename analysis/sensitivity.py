@@ -61,9 +61,7 @@ def sensitivity(
     two attacks move by a place, so 2 / 3 on average and 1 at most.
     """
     series = [
-        s
-        for s in series_of(mi, estimator=estimator, protocol=protocol)
-        if s.about.get("run_status", "done") == "done"
+        s for s in series_of(mi, estimator=estimator, protocol=protocol) if s.about.get("run_status", "done") == "done"
     ]
     panels: dict[tuple, dict[tuple, list[Series]]] = {}
     for s in series:

@@ -33,9 +33,7 @@ def summary(
     unscored = scores[scores["score"].isna()]
     if len(unscored):
         reasons = "; ".join(f"{reason} ({n})" for reason, n in unscored["reason"].value_counts().items())
-        sentences.append(
-            f"{count(len(unscored), 'estimate series', 'estimate series')} without a score: {reasons}."
-        )
+        sentences.append(f"{count(len(unscored), 'estimate series', 'estimate series')} without a score: {reasons}.")
     if scored.empty:
         sentences.append("No run has a stealth score yet.")
     accuracies = results[results["test_acc"].notna()]

@@ -61,13 +61,17 @@ def against_certified(rows: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["run_id", "epoch", "subset", "quantity", "layer"]
     proven = rows["protocol"] == "certified"
-    bounds = rows[proven].groupby(keys, as_index=False).agg(
-        certified=("lower_bound", "max"), certified_upper=("upper_bound", "min")
+    bounds = (
+        rows[proven]
+        .groupby(keys, as_index=False)
+        .agg(certified=("lower_bound", "max"), certified_upper=("upper_bound", "min"))
     )
     pairs = rows[~proven].merge(bounds, on=keys)
-    pairs = pairs.assign(**{
-        name: pd.to_numeric(pairs[name], errors="coerce").astype(float)
-        for name in ("nats", "certified", "certified_upper")
-    })
+    pairs = pairs.assign(
+        **{
+            name: pd.to_numeric(pairs[name], errors="coerce").astype(float)
+            for name in ("nats", "certified", "certified_upper")
+        }
+    )
     pairs["gap"] = pairs["nats"] - pairs["certified"]
     return pairs[np.isfinite(pairs["gap"])]

@@ -122,7 +122,7 @@ def main() -> None:
             names = "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1"
             for (name,) in con.execute(names).fetchall():
                 started = time.perf_counter()
-                con.execute(f"FROM {name}").to_arrow_table()
+                con.sql(f"FROM {name}").to_arrow_table()
                 print(f"{name:20} {time.perf_counter() - started:6.2f} s")
         started, cpu = time.perf_counter(), time.process_time()
         page = build_report(out)

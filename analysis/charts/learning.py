@@ -33,9 +33,7 @@ def learning_curves(epochs: pd.DataFrame) -> alt.LayerChart:
     colour = alt.Color(
         "metric:N",
         scale=alt.Scale(domain=shown, range=[METRIC_COLOURS[name] for name in shown]),
-        legend=alt.Legend(
-            title=None, orient="bottom", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1
-        ),
+        legend=alt.Legend(title=None, orient="bottom", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1),
     )
     x = alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1, grid=False))
     base = alt.Chart(points).encode(x=x, color=colour)

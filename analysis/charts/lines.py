@@ -43,9 +43,9 @@ def over_seeds(rows: pd.DataFrame, keys: Sequence[str], value: str = "nats") -> 
     The band is from `lower_bound` to `upper_bound` where any row has both (means over seeds); else mean -+ sd of two
     or more seeds; else `ci_low` to `ci_high` of the only one; NaN where there is none of these.
     """
-    known = rows.assign(**{
-        name: number_column(rows, name) for name in (value, "ci_low", "ci_high", "lower_bound", "upper_bound", "n")
-    })
+    known = rows.assign(
+        **{name: number_column(rows, name) for name in (value, "ci_low", "ci_high", "lower_bound", "upper_bound", "n")}
+    )
     points = (
         known.dropna(subset=value)
         .groupby(list(keys), as_index=False)

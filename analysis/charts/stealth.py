@@ -19,13 +19,9 @@ def stealth_bars(scores: pd.DataFrame) -> alt.VConcatChart:
     """
     scores = scores[scores["score"].notna()].copy()
     scores["attack_name"] = scores.apply(attack_label, axis=1)
-    scores["panel"] = scores.apply(
-        lambda row: f"{setting_label(row)} · {row['estimator']}, {row['protocol']}", axis=1
-    )
+    scores["panel"] = scores.apply(lambda row: f"{setting_label(row)} · {row['estimator']}, {row['protocol']}", axis=1)
     several = scores.groupby("panel")["settings"].transform("nunique") > 1
-    scores["panel"] = scores["panel"].mask(
-        several, scores["panel"] + " · settings " + scores["settings"].str[:8]
-    )
+    scores["panel"] = scores["panel"].mask(several, scores["panel"] + " · settings " + scores["settings"].str[:8])
     variants = scores.groupby(["panel", "attack_name"])["configuration"].transform("nunique") > 1
     scores["attack_name"] = scores["attack_name"].mask(
         variants, scores["attack_name"] + " · " + scores["configuration"]
@@ -47,10 +43,9 @@ def _score_panel(scores: pd.DataFrame, scale: alt.Scale) -> alt.LayerChart:
     )
     means["low"], means["high"] = means["score"] - means["sd"], means["score"] + means["sd"]
     y = alt.Y("attack_name:N", sort=means.sort_values("score")["attack_name"].tolist(), title=None)
-    x = alt.X("score:Q", title="stealth score (lower is stealthier)", scale=scale)
-    fill = (
-        alt.when("datum.attack == 'none'").then(alt.value(BASELINE_COLOUR)).otherwise(alt.value(BAR_COLOUR))
-    )
+    axis = alt.Axis(labelOverlap="parity", labelSeparation=8, labelFlush=False)
+    x = alt.X("score:Q", title="stealth score (lower is stealthier)", scale=scale, axis=axis)
+    fill = alt.when("datum.attack == 'none'").then(alt.value(BASELINE_COLOUR)).otherwise(alt.value(BAR_COLOUR))
     tooltip = [alt.Tooltip("attack_name:N", title="attack")]
     tooltip += [alt.Tooltip(f"{column}:Q", format=".4f") for column in ("score", "sd", "s_xt", "s_ty")]
     bars = (
@@ -65,10 +60,8 @@ def _score_panel(scores: pd.DataFrame, scale: alt.Scale) -> alt.LayerChart:
     baseline = alt.Chart(means[means["attack"] == "none"]).mark_rule(strokeDash=[4, 4], color=BASELINE_COLOUR)
     layers = [
         bars,
-        intervals.encode(alt.X("low:Q"), y, x2=alt.X2("high:Q")),
+        intervals.encode(alt.X("low:Q", axis=axis), y, x2=alt.X2("high:Q")),
         dots.encode(x, y, tooltip=[alt.Tooltip("score:Q", format=".4f"), alt.Tooltip("seed:Q")]),
         baseline.encode(x),
     ]
-    return alt.layer(*(layer for layer in layers if len(layer.data))).properties(
-        width=560, height=alt.Step(30)
-    )
+    return alt.layer(*(layer for layer in layers if len(layer.data))).properties(width=560, height=alt.Step(30))

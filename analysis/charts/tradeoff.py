@@ -73,19 +73,21 @@ def _panel(points: pd.DataFrame, metric: str, top: float, colour: alt.Color, pic
     x_axis = {
         "title": METRICS[metric],
         "scale": alt.Scale(domain=[left - margin, right + margin], nice=False),
-        "axis": alt.Axis(format=".1~%" if metric in RATES else "", tickCount=5),
+        "axis": alt.Axis(format="~%" if metric in RATES else "", tickCount=4, labelOverlap="greedy", labelSeparation=8),
     }
     x = alt.X("value:Q", **x_axis)
     title = "stealth score"
     scale = alt.Scale(domain=[0, top])
-    y = alt.Y("score:Q", title=title, scale=scale)
+    y = alt.Y("score:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
     base = alt.Chart(here)
     tooltip = [alt.Tooltip("label:N", title="attack"), alt.Tooltip("value:Q", format=".4g", title=metric)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4f") for name in ("score", "score_low", "score_high")]
     dots = base.mark_point(filled=True, size=80).encode(x, y, color=colour, opacity=opacity, tooltip=tooltip)
     text = {"align": {"expr": "datum.side > 0 ? 'left' : 'right'"}, "dx": {"expr": "8 * datum.side"}}
     label_y = alt.Y("label_at:Q", title=title, scale=scale)
-    labels = base.mark_text(fontSize=11, baseline="middle", **text).encode(x, label_y, text=alt.Text("label:N"), opacity=opacity)
+    labels = base.mark_text(fontSize=11, baseline="middle", **text).encode(
+        x, label_y, text=alt.Text("label:N"), opacity=opacity
+    )
     bars = []
     faint = opacity_if(picked, 0.6, 0.05)
     known = here.dropna(subset=["score_low", "score_high"])

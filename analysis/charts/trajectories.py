@@ -101,12 +101,14 @@ def _shades(phases: pd.DataFrame | None, epochs: pd.Series, x: alt.X) -> list[al
     start, end = found["first"].clip(lower=epochs.min()), found["last"].clip(upper=epochs.max())
     # Half-way on an axis that is logarithmic.
     between = np.expm1((np.log1p(end.to_numpy()[:-1]) + np.log1p(start.to_numpy()[1:])) / 2)
-    spans = pd.DataFrame({
-        "phase": found["phase"].to_numpy(),
-        "from": [start.iloc[0], *between],
-        "to": [*between, end.iloc[-1]],
-        "row": np.arange(len(found)) % 2,
-    })
+    spans = pd.DataFrame(
+        {
+            "phase": found["phase"].to_numpy(),
+            "from": [start.iloc[0], *between],
+            "to": [*between, end.iloc[-1]],
+            "row": np.arange(len(found)) % 2,
+        }
+    )
     spans["middle"] = np.expm1((np.log1p(spans["from"]) + np.log1p(spans["to"])) / 2)
     base = alt.Chart(spans)
     tooltip = [alt.Tooltip("phase:N"), alt.Tooltip("from:Q", format=".3g"), alt.Tooltip("to:Q", format=".3g")]
