@@ -77,7 +77,7 @@ class Resources(Strict):
 
     cpu: float = Field(1, gt=0)
     gpu: Annotated[Literal["auto"] | Annotated[float, Field(ge=0)], WrapValidator(_gpus)] = Field(
-        0, description="a number or a fraction of GPUs; auto: by the memory that such trials took before"
+        0.0, description="a number or a fraction of GPUs; auto: by the memory that such trials took before"
     )
 
     @property
