@@ -41,13 +41,15 @@ def build_model(cell: Cell, num_classes: int, device: torch.device) -> nn.Module
         model = get_model(
             cell.architecture.name, num_classes=num_classes, sigma=cell.sigma, **cell.architecture.params
         )
-    memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-    return model.to(device, memory_format=memory_format)
+    return model.to(device, memory_format=torch.channels_last)
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """uint8 images as the network sees them: float32 in [0, 1], without mean and std normalisation (as the authors)."""
-    return images.float().div_(255)
+    """uint8 images as the network sees them: float32 in [0, 1], without mean and std normalisation (as the authors).
+
+    Channels-last, like the weights: 1.15 to 1.5 times as fast as contiguous on CPUs too (benchmarks/RESULTS.md).
+    """
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
 def train(
@@ -169,7 +171,7 @@ class Trainer:
         self.model.train()
         for batch in order.split(self.cell.training.batch_size):
             labels = self.labels[batch]
-            inputs = self._inputs(self.images[batch])
+            inputs = as_input(self.images[batch])
             if self.cell.training.adversarial_epsilon:
                 inputs = self._adversarial(inputs, labels)
             logits = self._logits(inputs)
@@ -198,11 +200,7 @@ class Trainer:
 
     def _all_logits(self, images: torch.Tensor) -> torch.Tensor:
         batches = images.split(EVALUATION_BATCH[self.device.type])
-        return torch.cat([self._logits(self._inputs(batch)).float() for batch in batches])
-
-    def _inputs(self, images: torch.Tensor) -> torch.Tensor:
-        inputs = as_input(images)
-        return inputs.contiguous(memory_format=torch.channels_last) if self.device.type == "cuda" else inputs
+        return torch.cat([self._logits(as_input(batch)).float() for batch in batches])
 
     def _adversarial(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         epsilon = self.cell.training.adversarial_epsilon / 255
@@ -247,7 +245,8 @@ class Trainer:
         tensors, about = found
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         for name, parameter in self.model.named_parameters():
-            momentum = tensors[f"momentum.{name}"].to(self.device)
+            # In the parameter's memory format: the fused step walks both in order of memory and does not look.
+            momentum = torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"momentum.{name}"])
             self.optimizer.state[parameter]["momentum_buffer"] = momentum
         for group in self.optimizer.param_groups:
             group["lr"] = about["lr"]
