@@ -78,7 +78,7 @@ def train(
             safe in the database, a repeated call needs it.
         on_epoch: receives each epoch's rows.
         on_snapshot: receives (epoch, model).
-        compile_model: use torch.compile for the training step.
+        compile_model: use torch.compile for the network; the seconds of the first epoch then include the compiler's.
     """
     Trainer(cell, data, device, checkpoints, compile_model).run(snapshots, on_epoch, on_snapshot)
 
@@ -91,7 +91,7 @@ class Trainer:
         self.cell, self.device = cell, device
         self.num_classes = len(data.class_names)
         self.images, self.labels = data.images.to(device), data.labels.to(device)
-        self.is_backdoor, self.is_cover = data.is_backdoor.to(device), data.is_cover.to(device)
+        self.loss_subsets = self._loss_subsets(data)
         self.test = (data.test_images.to(device), data.test_labels.to(device))
         self.asr = None if data.asr_images is None else (data.asr_images.to(device), data.asr_labels.to(device))
         self.model = build_model(cell, self.num_classes, device)
@@ -105,7 +105,8 @@ class Trainer:
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
         )
-        self.forward = torch.compile(self.model) if compile_model else self.model
+        # Static shapes: a loop has two, full batches and the last one, and kernels for any shape are slower.
+        self.forward = torch.compile(self.model, dynamic=False) if compile_model else self.model
         self.checkpoints = CheckpointFiles(checkpoints)
         self.history: list[EpochResult] = []
 
@@ -155,15 +156,14 @@ class Trainer:
                 "seconds": time.perf_counter() - started,
                 "images_per_s": len(self.labels) / train_seconds,
             },
-            class_losses=[
-                {"epoch": epoch, "subset": subset, "train_loss": losses[mask].mean().item(), "n": int(mask.sum())}
-                for subset, mask in self._loss_subsets().items()
-                if mask.any()
-            ],
+            class_losses=self._class_losses(epoch, losses),
         )
 
     def _train_epoch(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """One pass over the training set; each image's loss and whether it was right, as of its own step."""
+        """One pass over the training set; each image's loss and whether it was right, as of its own step.
+
+        Nothing here waits for the device: a GPU is given the next step while it works on this one.
+        """
         torch.manual_seed(derive_seed(self.cell.seed, "train", epoch))
         order = torch.randperm(len(self.labels), device=self.device)
         losses = torch.empty(len(self.labels), device=self.device)
@@ -183,7 +183,7 @@ class Trainer:
             correct[batch] = logits.detach().argmax(1) == labels
         return losses, correct
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _evaluate(self, epoch: int) -> tuple[float, float, float | None]:
         """Test loss, test accuracy and attack success rate, with the network's noise on."""
         torch.manual_seed(derive_seed(self.cell.seed, "evaluate", epoch))
@@ -213,12 +213,20 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cell.training.precision == "bfloat16"):
             return self.forward(inputs)
 
-    def _loss_subsets(self) -> dict[str, torch.Tensor]:
+    def _class_losses(self, epoch: int, losses: torch.Tensor) -> list[dict[str, Any]]:
+        means = torch.stack([losses[indices].mean() for indices in self.loss_subsets.values()]).tolist()
+        return [
+            {"epoch": epoch, "subset": subset, "train_loss": mean, "n": len(indices)}
+            for (subset, indices), mean in zip(self.loss_subsets.items(), means, strict=True)
+        ]
+
+    def _loss_subsets(self, data: RunData) -> dict[str, torch.Tensor]:
+        """Indices of every class, of the target class's backdoor and of its clean images; none that are empty."""
         target = self.cell.target_class
-        masks = {str(c): self.labels == c for c in range(self.num_classes)}
-        masks[f"{target}_backdoor"] = masks[str(target)] & self.is_backdoor
-        masks[f"{target}_clean"] = masks[str(target)] & ~self.is_backdoor & ~self.is_cover
-        return masks
+        masks = {str(c): data.labels == c for c in range(self.num_classes)}
+        masks[f"{target}_backdoor"] = masks[str(target)] & data.is_backdoor
+        masks[f"{target}_clean"] = masks[str(target)] & ~data.is_backdoor & ~data.is_cover
+        return {name: mask.nonzero().flatten().to(self.device) for name, mask in masks.items() if mask.any()}
 
     def _sync(self) -> None:
         if self.device.type == "cuda":
