@@ -5,9 +5,12 @@
 
 Random images of CIFAR's shape. Every contender lives in a process of its own, with glibc's malloc as it is and as
 ibray sets it (ibray/malloc.py), and trains one epoch when it is its turn, so that a busy moment of the machine hits
-all of them; the first epoch of each is not counted. "side by side" is what a sweep does on a CPU: as many trainings
-as threads, one thread each, their images added up. FLOPs are those of convolutions and matrix products, the matrix
-rate is that of a large product of matrices of the same run, float32 on CPUs and bfloat16 on GPUs.
+all of them; the first epoch of each is not counted. On a busy machine images per CPU second say more: with one thread
+they hardly depend on who else is there (with several, waiting for each other counts as work).
+
+"side by side" is what a sweep does on a CPU: as many trainings as threads, one thread each, their images added up.
+FLOPs are those of convolutions and matrix products, the matrix rate is that of a large product of matrices of the
+same run, float32 on CPUs and bfloat16 on GPUs.
 """
 
 from __future__ import annotations
@@ -46,9 +49,10 @@ class Contender:
 
 @dataclass
 class Measured:
-    """One number per round, and the most memory that the contender's processes had, added up, in MiB."""
+    """Work per second and per CPU second, one number per round, and the processes' peak memory, added up, in MiB."""
 
     rates: list[float]
+    cpu_rates: list[float]
     memory_mb: float = 0.0
 
 
@@ -83,7 +87,7 @@ def measure(contenders: list[Contender], options: list[str], rounds: int) -> tup
     about: dict = {}
     for child in [child for group in children.values() for child in group]:
         about.update(child.answer())
-    measured = {each: Measured([]) for each in contenders}
+    measured = {each: Measured([], []) for each in contenders}
     try:
         for turn in range(rounds + 1):
             for contender, group in children.items():
@@ -93,7 +97,9 @@ def measure(contenders: list[Contender], options: list[str], rounds: int) -> tup
                 answers = [child.answer() for child in group]
                 if turn:
                     seconds = time.perf_counter() - started
-                    measured[contender].rates.append(sum(answer["work"] for answer in answers) / seconds)
+                    work, cpu = (sum(answer[key] for answer in answers) for key in ("work", "cpu_s"))
+                    measured[contender].rates.append(work / seconds)
+                    measured[contender].cpu_rates.append(work / cpu)
                 measured[contender].memory_mb = sum(answer["memory_mb"] for answer in answers)
     finally:
         for child in [child for group in children.values() for child in group]:
@@ -115,15 +121,18 @@ def main() -> None:
     print(f"{about['device']}; {vars(arguments)}")
     matrix = next(statistics.median(result.rates) for each, result in measured.items() if each.loop == MATRIX)
     print(f"matrix rate {matrix / 1e9:,.0f} GFLOP/s; {about['flop'] / 1e6:.1f} MFLOP an image, forward and backward")
-    print("ours is faster by; images/s (range); peak memory; 120 epochs of CIFAR-10, extrapolated; of the matrix rate")
-    ours = statistics.median(measured[contenders[0]].rates)
+    print("ours is faster by, per second and per CPU second; images/s (range); images per CPU second; peak memory;")
+    print("120 epochs of CIFAR-10, extrapolated; FLOP/s as a share of the matrix rate")
+    first = measured[contenders[0]]
     for each, result in measured.items():
         if each.loop == MATRIX:
             continue
-        rate = statistics.median(result.rates)
+        rate, cpu_rate = statistics.median(result.rates), statistics.median(result.cpu_rates)
+        faster, thriftier = statistics.median(first.rates) / rate, statistics.median(first.cpu_rates) / cpu_rate
         print(
-            f"{each!s:32} {ours / rate:5.2f}x {rate:8,.0f} ({min(result.rates):,.0f} to {max(result.rates):,.0f}) "
-            f"{result.memory_mb:6,.0f} MiB {PAPER_IMAGES / rate / 3600:6.2f} h {rate * about['flop'] / matrix:6.1%}"
+            f"{each!s:30} {faster:5.2f}x {thriftier:5.2f}x {rate:7,.0f} ({min(result.rates):,.0f} to "
+            f"{max(result.rates):,.0f}) {cpu_rate:7,.0f} {result.memory_mb:6,.0f} MiB "
+            f"{PAPER_IMAGES / rate / 3600:6.2f} h {rate * about['flop'] / matrix:6.1%}"
         )
 
 

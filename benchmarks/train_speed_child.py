@@ -33,10 +33,11 @@ def serve(arguments: argparse.Namespace) -> None:
     work = matrix_products(device) if arguments.child == "matrix product" else training(arguments, device)
     _say(about(arguments, device))
     for _ in sys.stdin:
+        before = cpu_seconds()
         done = work()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        _say({"work": done, "memory_mb": memory_mb(device)})
+        _say({"work": done, "cpu_s": cpu_seconds() - before, "memory_mb": memory_mb(device)})
 
 
 def _say(what: dict) -> None:
@@ -122,6 +123,12 @@ def about(arguments: argparse.Namespace, device: torch.device) -> dict:
         "device": torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.backends.cpu.get_cpu_capability()}",
         "flop": counter.get_total_flops() / 2,
     }
+
+
+def cpu_seconds() -> float:
+    """Of this process so far, and of a loader's workers that have ended."""
+    spent = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in spent)
 
 
 def memory_mb(device: torch.device) -> float:
