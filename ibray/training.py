@@ -47,7 +47,7 @@ def build_model(cell: Cell, num_classes: int, device: torch.device) -> nn.Module
 def as_input(images: torch.Tensor) -> torch.Tensor:
     """uint8 images as the network sees them: float32 in [0, 1], without mean and std normalisation (as the authors).
 
-    Channels-last, like the weights: 1.15 to 1.5 times as fast as contiguous on CPUs too (benchmarks/RESULTS.md).
+    Channels-last, like the weights: 1.04 to 1.28 times as fast as contiguous on CPUs too (benchmarks/RESULTS.md).
     """
     return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
