@@ -50,6 +50,7 @@ LpipsWeights = Annotated[
 EXIT_FAILED_CELLS = 1
 EXIT_FAILED_CHECKS = 1
 EXIT_USER_ERROR = 2
+EXIT_TIME_OVER = 124  # as timeout(1)
 EXIT_INTERRUPTED = 130
 
 
@@ -107,6 +108,9 @@ def sweep(
     order: Annotated[
         str, typer.Option(help="Which cells go first: cheap, grid (as in the file) or expensive.")
     ] = "cheap",
+    minutes: Annotated[
+        float | None, typer.Option(min=0.001, help="Stop after so long, as by Ctrl-C (default: when all is done).")
+    ] = None,
     lpips_weights: LpipsWeights = None,
     data_dir: DataDir = None,
     report: Annotated[bool, typer.Option(help="Build the report at the end.")] = True,
@@ -121,7 +125,8 @@ def sweep(
     """Run what is missing of a sweep, then build its report.
 
     The same command resumes: finished work is never repeated, and a grown grid runs only its new cells.
-    Exit codes: 0 all done, 1 some cells failed, 2 wrong input, 130 interrupted.
+    Exit codes: 0 all done, 1 some cells failed, 2 wrong input, 124 --minutes are over, 130 interrupted. Of a training
+    that is stopped at most the last minute and an epoch are lost.
 
     --notify has a minute, and finds in its environment IBRAY_EVENT (done, failed, interrupted or stuck), IBRAY_SWEEP,
     IBRAY_OUT, IBRAY_DONE and IBRAY_FAILED (tasks), and IBRAY_MESSAGE, as in
@@ -152,14 +157,17 @@ def sweep(
         restart_tuned(["-m", "ibray", *sys.argv[1:]])
     from ibray.sweep import Options
     from ibray.sweep import sweep as run
+    from ibray.time_limit import interrupted_after
 
     console = _console(stderr=True)
     options = Options(data_dir, address, inline, fail_fast, stages or (), order, notify, stuck_minutes, uri, keep)
-    try:
-        outcome = run(spec, directory, options, console)
-    except KeyboardInterrupt:
-        console.print("Interrupted; nothing is lost. The same command goes on from here.")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    with interrupted_after(minutes) as over:
+        try:
+            outcome = run(spec, directory, options, console)
+        except KeyboardInterrupt:
+            why, code = ("Time is over", EXIT_TIME_OVER) if over.is_set() else ("Interrupted", EXIT_INTERRUPTED)
+            console.print(f"{why}; nothing is lost. The same command goes on from here.")
+            raise typer.Exit(code) from None
     _say_outcome(console, outcome)
     if report:
         from analysis.report import build_report

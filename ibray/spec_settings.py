@@ -28,7 +28,11 @@ class Training(Strict):
     adversarial_epsilon: NotNegative = Field(
         0.0, description="above 0: adversarial training, the L-inf radius of its PGD in units of 0..255"
     )
-    compile: bool = Field(False, description="torch.compile for the training step; not part of the run id")
+    compile: bool = Field(
+        False,
+        description="torch.compile for the network; not part of the run id, though its noise is drawn otherwise; the "
+        "first epoch's seconds include the compiler's",
+    )
 
     @model_validator(mode="after")
     def _snapshots_exist(self) -> Training:

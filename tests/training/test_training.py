@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -146,10 +147,15 @@ def test_bfloat16_is_close_to_float32(tiny, data_dir, tmp_path):
 
 
 @pytest.mark.slow
-def test_compiled_training_follows_the_plain_one(cell, data, tmp_path):
-    plain, _ = run(cell, data, tmp_path / "plain")
-    compiled, _ = run(cell, data, tmp_path / "compiled", compile_model=True)
-    assert compiled[-1].metrics["train_loss"] == pytest.approx(plain[-1].metrics["train_loss"], rel=0.2)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_training_follows_the_plain_one(tiny, data_dir, tmp_path):
+    """To rounding, which an epoch of steps makes larger; without noise, as the compiler draws other noise."""
+    training = {"epochs": 2, "snapshots": [2], "batch_size": 32, "lr": 0.05}
+    cell = tiny(attack="badnets", sigma=0.0, training=training).cells()[0]
+    data = build_run_data(cell, data_dir)
+    plain, _ = run(cell, data, tmp_path / "plain", [2])
+    compiled, _ = run(cell, data, tmp_path / "compiled", [2], compile_model=True)
+    assert compiled[0].metrics["train_loss"] == pytest.approx(plain[0].metrics["train_loss"], rel=1e-3)
 
 
 @pytest.mark.gpu
