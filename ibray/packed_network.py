@@ -77,7 +77,7 @@ class PackedNetwork:
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """What `split` takes apart; a copy."""
-        return torch.cat(list(parts))
+        return _in_format(torch.cat(list(parts)))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Float (N, K x C, H, W) -> logits (N, K, classes)."""
@@ -99,7 +99,7 @@ def agrees(packed: PackedNetwork, streams: Sequence[torch.Generator], image_shap
     members, device = packed.members, next(packed.members[0].parameters()).device
     training = [module.training for module in (packed.network, *members)]
     states = [stream.get_state() for stream in streams]
-    images = torch.rand(CHECKED_IMAGES, len(members) * image_shape[0], *image_shape[1:], device=device)
+    images = _in_format(torch.rand(CHECKED_IMAGES, len(members) * image_shape[0], *image_shape[1:], device=device))
     for module in (packed.network, *members):
         module.eval()
     for stream in streams:
@@ -109,7 +109,7 @@ def agrees(packed: PackedNetwork, streams: Sequence[torch.Generator], image_shap
         alone = []
         for member, part in zip(members, images.chunk(len(members), 1), strict=True):
             torch.manual_seed(0)
-            alone.append(member(part))
+            alone.append(member(_in_format(part)))
     for module, was in zip((packed.network, *members), training, strict=True):
         module.train(was)
     for stream, state in zip(streams, states, strict=True):
@@ -158,7 +158,12 @@ def _packed_norm(same: Sequence[nn.BatchNorm2d]) -> nn.BatchNorm2d:
 
 def _joined_parameters(same: Sequence[nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
     for name, _ in same[0].named_parameters(recurse=False):
-        yield name, nn.Parameter(torch.cat([getattr(each, name).data for each in same]))
+        yield name, nn.Parameter(_in_format(torch.cat([getattr(each, name).data for each in same])))
+
+
+def _in_format(tensor: Tensor) -> Tensor:
+    """Channels last, as networks are trained alone: an optimiser of theirs walks weights and momenta in this order."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
 class MemberLinear(nn.Module):
@@ -194,16 +199,12 @@ class _AddNoise(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, sigmas: Sequence[float], streams: Sequence[torch.Generator]) -> Tensor:
         out = torch.empty_like(x)
-        drawn: Tensor | None = None
-        for part, into, sigma, stream in zip(
-            x.chunk(len(sigmas), 1), out.chunk(len(sigmas), 1), sigmas, streams, strict=True
-        ):
-            if not sigma:
+        parts = zip(x.chunk(len(sigmas), 1), out.chunk(len(sigmas), 1), sigmas, streams, strict=True)
+        for part, into, sigma, stream in parts:
+            if sigma:
+                torch.add(part, _drawn(part, stream), alpha=sigma, out=into)
+            else:
                 into.copy_(part)
-                continue
-            if drawn is None:  # laid out as a member's own activations, which decides the order of its numbers
-                drawn = torch.empty_like(part, memory_format=_memory_format(x))
-            torch.add(part, drawn.normal_(generator=stream), alpha=sigma, out=into)
         return out
 
     @staticmethod
@@ -211,6 +212,7 @@ class _AddNoise(torch.autograd.Function):
         return gradient, None, None
 
 
-def _memory_format(x: Tensor) -> torch.memory_format:
-    is_last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if is_last else torch.contiguous_format
+def _drawn(x: Tensor, stream: torch.Generator) -> Tensor:
+    """Standard normal numbers in the shape of x, in the order in which a network alone draws them: channels last."""
+    shape = (x.shape[0], *x.shape[2:], x.shape[1])
+    return torch.randn(shape, generator=stream, dtype=x.dtype, device=x.device).movedim(-1, 1)

@@ -66,11 +66,11 @@ def train_packed(members: Sequence[Member], *, device: torch.device) -> None:
 
 def _train_alike(members: Sequence[Member], device: torch.device) -> None:
     running = [run for member in members if (run := _started(member, device)) is not None]
-    together: _Together | None = None
+    together: Together | None = None
     while len(running) > 1:
         try:
             if together is None:
-                together = _Together([run.trainer for run in running], device)
+                together = Together([run.trainer for run in running], device)
                 if not together.is_right:
                     break
             outcomes = together.train_epoch()
@@ -126,7 +126,7 @@ def _started(member: Member, device: torch.device) -> _Run | None:
     return None if run.has_ended() else run
 
 
-class _Together:
+class Together:
     """Runs as one network and one optimiser; the runs' weights and momenta are views of what is trained here.
 
     Attributes:
@@ -193,11 +193,8 @@ class _Together:
     def _logits(self, batch: Tensor) -> Tensor:
         """batch: (K, B) int64, image numbers of every run -> float32 (B, K, classes)."""
         images = torch.cat([trainer.images[own] for trainer, own in zip(self.trainers, batch, strict=True)], 1)
-        inputs = as_input(images)
-        if self.device.type == "cuda":
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            return self.packed(inputs).float()
+            return self.packed(as_input(images)).float()
 
     def _learning_rates(self) -> list[Tensor]:
         """Of every single weight, in the shape of the parameters: runs reach their plateaus at different times."""

@@ -139,12 +139,22 @@ def test_a_failing_run_leaves_the_others_be(diaries):
         close(one.rows, other.alone().rows)
 
 
-def test_a_run_that_cannot_even_start_leaves_the_others_be(diaries, tmp_path):
+def test_the_last_run_of_a_pack_goes_on_alone(diaries):
+    packed = together(diaries("packed", attack="badnets", fail_at={0: 1}))
+    assert packed[1].ends == [None] and packed[0].rows == []
+    close(packed[1].rows, diaries("alone", attack="badnets")[1].alone().rows)
+
+
+def test_a_run_that_cannot_start_and_one_that_cannot_save_leave_the_others_be(diaries):
     packed = diaries("packed")
-    broken = packed[1]
-    broken.data = replace(broken.data, labels=broken.data.labels + 10)  # no such classes
+    packed[0].data = replace(packed[0].data, labels=None)
+    packed[1].checkpoints.parent.mkdir()
+    packed[1].checkpoints.write_text("in the way")
     together(packed)
-    assert [each.ends == [None] for each in packed].count(True) in (0, 3)
+    assert [[type(end) for end in each.ends] for each in packed] == [
+        [AttributeError], [FileExistsError], [type(None)], [type(None)]
+    ]  # fmt: skip
+    assert [row.epoch for row in packed[3].rows] == [1, 2, 3]
 
 
 def test_a_run_that_diverges_goes_on_and_stays_by_itself(diaries):
