@@ -58,7 +58,7 @@ class Attempt:
 
     def _facts(self) -> dict[str, Any]:
         seconds = time.monotonic() - self._started
-        spent = {"gpu_seconds": self._gpus * seconds, "peak_memory_mb": _peak_memory_mb(self._device)}
+        spent = {"gpu_seconds": self._gpus * seconds, "peak_memory_mb": peak_memory_mb(self._device)}
         return {**self._known, "seconds": seconds, **spent}
 
 
@@ -88,7 +88,8 @@ def execute(
     Raises:
         Exception: whatever the stage raised, after it was written down.
     """
-    device, gpus = _device(threads, gpus)
+    device = device_of(threads)
+    gpus = _reserved(device, gpus)
     attempt = Attempt(task, sink, device, gpus, {"node": node, **device_facts(device), **code()})
     try:
         rows = STAGES[task.stage].run(Context(task, out, data_dir, device, attempt.put, sink.written, tell))
@@ -137,7 +138,8 @@ def execute_together(
             ended(position, None)
         else:
             left.append(position)
-    device, gpus = _device(threads, gpus)
+    device = device_of(threads)
+    gpus = _reserved(device, gpus)
     where = {"node": node, **device_facts(device), **code()}
     attempts = [Attempt(tasks[position], sink, device, gpus / len(left), where) for position in left]
     contexts = [
@@ -163,14 +165,19 @@ def execute_together(
         raise errors[0]
 
 
-def _device(threads: int, gpus: float | None) -> tuple[torch.device, float]:
-    """The device of this process, made ready, and how many GPUs what runs there has to itself."""
+def device_of(threads: int) -> torch.device:
+    """The device of this process, with so many CPU threads, its peak of memory forgotten."""
     torch.set_num_threads(threads)
     if not torch.cuda.is_available():
-        return torch.device("cpu"), 0.0
-    device = torch.device("cuda")
-    torch.cuda.reset_peak_memory_stats(device)
-    return device, 1.0 if gpus is None else gpus
+        return torch.device("cpu")
+    torch.cuda.reset_peak_memory_stats()
+    return torch.device("cuda")
+
+
+def _reserved(device: torch.device, gpus: float | None) -> float:
+    if device.type != "cuda":
+        return 0.0
+    return 1.0 if gpus is None else gpus
 
 
 def _newest(puts: Iterable[Tables]) -> Tables:
@@ -187,7 +194,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}\n\n{''.join(traceback.format_exception(error)).strip()}"
 
 
-def _peak_memory_mb(device: torch.device) -> float:
+def peak_memory_mb(device: torch.device) -> float:
     """Peak memory: the device's on a GPU, the process's own on a CPU; of this process so far, not of the task alone."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
