@@ -18,7 +18,7 @@ from ibray.training import build_model, train
 
 CPU = torch.device("cpu")
 # 200 images: the last batch is smaller. A small rate: with a large one rounding grows to percents within two epochs.
-TRAINING = {"epochs": 3, "snapshots": [1, 3], "batch_size": 48, "lr": 0.001}
+TRAINING = {"epochs": 3, "snapshots": [1, 3], "batch_size": 48, "lr": 0.001, "weight_decay": 0.1}
 
 
 class Died(Exception):
