@@ -101,8 +101,9 @@ class TrainResources(Resources):
     """What a training reserves, and how many of them share it as one network (ibray/packed_training.py).
 
     Packed, a run has the numbers that it has alone but for rounding, which depends on who is in the pack: no longer to
-    the bit. So `auto` packs only where that is measured to be more than 1.2 times as fast: nowhere so far. On CPUs it
-    is not worth it (benchmarks/RESULTS.md); on GPUs, where narrow networks should gain, nobody has measured it yet.
+    the bit. `auto` gives that up nowhere yet: on a CPU packs of four are slower on 32x32 images, and 1.4 to 1.5 times
+    as fast only with narrow networks on 16x16 ones, whose trainings take seconds (benchmarks/RESULTS.md); on GPUs, where
+    narrow networks should gain, nobody has measured it yet.
     """
 
     pack: Annotated[Literal["auto"] | Annotated[int, Field(ge=1, strict=True)], WrapValidator(_pack)] = Field(
