@@ -102,8 +102,8 @@ class TrainResources(Resources):
 
     Packed, a run has the numbers that it has alone but for rounding, which depends on who is in the pack: no longer to
     the bit. `auto` gives that up nowhere yet: on a CPU packs of four are slower on 32x32 images, and 1.4 to 1.5 times
-    as fast only with narrow networks on 16x16 ones, whose trainings take seconds (benchmarks/RESULTS.md); on GPUs, where
-    narrow networks should gain, nobody has measured it yet.
+    as fast only with narrow networks on 16x16 ones, whose trainings take seconds (benchmarks/RESULTS.md); on GPUs,
+    where narrow networks should gain, nobody has measured it yet.
     """
 
     pack: Annotated[Literal["auto"] | Annotated[int, Field(ge=1, strict=True)], WrapValidator(_pack)] = Field(
