@@ -110,6 +110,12 @@ class TrainResources(Resources):
         "auto", description="at most so many runs alike but for attack, target, sigma and seed as one network; auto: 1"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pack_alone_keeps_the_gpu(cls, said: Any) -> Any:
+        """`gpu` left out means 0 beside `cpu`; who says only `pack` has said nothing about either."""
+        return {"cpu": 1, "gpu": 1, **said} if isinstance(said, dict) and not {"cpu", "gpu"} & said.keys() else said
+
 
 class StageResources(Strict):
     """Resources per kind of trial: training, and whatever works on its snapshots."""
