@@ -404,6 +404,32 @@ def doctor(
         raise typer.Exit(EXIT_FAILED_CHECKS)
 
 
+@app.command("tune-resources")
+def tune_resources(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, for example sweeps/quickstart.yaml.")],
+    write: Annotated[bool, typer.Option("--write", help="Put the result into FILE (default: print it).")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each probe works once it is warm.")] = 5.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Find out how many trials should share this machine, and put that into the sweep file's `resources`.
+
+    Short probes of the most expensive network: training steps, and estimates of one snapshot with few images and short
+    critics. 1, 2 and 4 of each kind run at once, on the GPU, or without one on all cores. What does most work together
+    becomes resources.train and resources.mi: `gpu`, the fraction of a trial, or without a GPU `cpu`, its threads. More
+    at once has to be 5% faster. Four networks trained as one are probed too; resources.train.pack is set where they are
+    1.2 times as fast.
+
+    With --write the block `resources` of FILE is replaced and every other line stays as it is. The machine should have
+    nothing else to do. The probes of `mi` hold fewer images than a unit of the sweep may: if memory is short, `gpu:
+    auto` goes by what such units really took.
+
+    Example: ibray tune-resources sweeps/quickstart.yaml
+    """
+    from ibray.tune_resources import tune_resources as run
+
+    run(file, data_dir=data_dir, seconds=seconds, write=write, console=_console())
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of sweep files, for editors. Example: ibray schema > sweep.schema.json"""

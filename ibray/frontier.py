@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,18 @@ class Frontier:
 
     What works on the artifacts of a training goes before the next training, and otherwise the order of the plan holds:
     a snapshot is evaluated while the next network trains, first results come early, there is no barrier.
+
+    Args:
+        tasks: of the plan, in its order.
+        out: where artifacts lie.
+        most_together: how many tasks of a stage `take_together` gives out at most; one where it is not named.
     """
 
-    def __init__(self, tasks: Iterable[Task], out: Path):
-        self._ready: list[tuple[bool, int, Task]] = []
+    def __init__(self, tasks: Iterable[Task], out: Path, most_together: Mapping[str, int] | None = None):
+        self._most_together = most_together or {}
+        self._ready: list[tuple[bool, int, Task]] = []  # those that were given out are skipped when they come up
+        self._alike: dict[Hashable, list[int]] = defaultdict(list)  # the same tasks by what a pack has in common
+        self._given: set[int] = set()
         self._tasks = list(tasks)
         self._unmet: dict[int, set[Need]] = {}  # position of a waiting task -> what it waits for
         self._waiting: dict[Need, list[int]] = defaultdict(list)
@@ -42,13 +50,48 @@ class Frontier:
     def _push(self, position: int) -> None:
         task = self._tasks[position]
         heapq.heappush(self._ready, (STAGES[task.stage].share == "train", position, task))
+        if (alike := self._pack_of(task)) is not None:
+            heapq.heappush(self._alike[alike], position)
+
+    def _pack_of(self, task: Task) -> Hashable | None:
+        """What the tasks of a pack have in common with this one; None for a task that starts alone."""
+        together = STAGES[task.stage].together
+        if together is None or self._most_together.get(task.stage, 1) == 1:
+            return None
+        key = together.key(task)
+        return None if key is None else (task.stage, key)
 
     def take(self, handle: object) -> Task | None:
         """The next task to start, known as `handle` from now on; None when none is ready."""
+        self._skip_given()
         if not self._ready:
             return None
-        task = self.running[handle] = heapq.heappop(self._ready)[2]
+        _, position, task = heapq.heappop(self._ready)
+        self._given.add(position)
+        self.running[handle] = task
         return task
+
+    def take_together(self, handle: object) -> list[Task]:
+        """The next task to start and others to be done together with it, known as (handle, 0), (handle, 1), ...
+
+        Empty when none is ready.
+        """
+        first = self.take((handle, 0))
+        if first is None:
+            return []
+        tasks = [first]
+        alike = self._alike.get(self._pack_of(first), [])
+        while alike and len(tasks) < self._most_together[first.stage]:
+            position = heapq.heappop(alike)
+            if position not in self._given:
+                self._given.add(position)
+                self.running[handle, len(tasks)] = self._tasks[position]
+                tasks.append(self._tasks[position])
+        return tasks
+
+    def _skip_given(self) -> None:
+        while self._ready and self._ready[0][1] in self._given:
+            heapq.heappop(self._ready)
 
     def artifact_ready(self, task: Task, unit: int) -> None:
         """An artifact of this task's stage is on disk: the tasks that waited for it may start."""
@@ -78,6 +121,7 @@ class Frontier:
     @property
     def is_empty(self) -> bool:
         """Nothing is ready or running; what still waits can never start."""
+        self._skip_given()
         return not self._ready and not self.running
 
 

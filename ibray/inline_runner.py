@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from ibray.execute import describe, execute
-from ibray.frontier import Frontier, give_up
+from ibray.execute import describe, execute_together
+from ibray.frontier import Frontier
+from ibray.handout import Handout
 from ibray.progress import Progress
 from ibray.retention import Retention
-from ibray.stages.base import News, Task
+from ibray.stages.base import Task
 from ibray.store import Store
 
 
@@ -23,6 +24,7 @@ def run_inline(
     progress: Progress,
     retention: Retention,
     threads: Mapping[str, int],
+    most_together: Mapping[str, int],
     retries: int,
     fail_fast: bool,
 ) -> None:
@@ -31,24 +33,34 @@ def run_inline(
     Raises:
         Exception: the first failure, with `fail_fast`.
     """
-    frontier = Frontier(tasks, artifacts)
-    while (task := frontier.take("inline")) is not None:
-
-        def tell(news: News, task: Task = task) -> None:
-            if news.artifact is not None:
-                frontier.artifact_ready(task, news.artifact)
-            progress.news(task, news)
-
-        run = partial(execute, task, store, out=artifacts, data_dir=data_dir, threads=threads[task.stage], tell=tell)
+    frontier = Frontier(tasks, artifacts, most_together)
+    while trial := frontier.take_together("inline"):
+        handout = Handout("inline", trial, frontier, progress, retention)
+        run = partial(
+            execute_together,
+            trial,
+            store,
+            out=artifacts,
+            data_dir=data_dir,
+            threads=threads[trial[0].stage],
+            tell=handout.news,
+            ended=partial(_ended, handout),
+            fail_fast=fail_fast,
+        )
         error = _attempt(run, 1 if fail_fast else 1 + retries)
-        frontier.ended("inline")
         if error is None:
-            progress.done(task)
-            retention.done(task)
+            handout.all_done()
             continue
-        give_up(task, describe(error), frontier, store, progress)
+        handout.give_up(describe(error), store, fail_fast)
         if fail_fast:
             raise error
+
+
+def _ended(handout: Handout, position: int, error: Exception | None) -> None:
+    if error is None:
+        handout.done(position)
+    else:
+        handout.failed(position, describe(error))
 
 
 def _attempt(run: Callable[[], None], attempts: int) -> Exception | None:

@@ -33,8 +33,9 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ibray.errors import UserError
-from ibray.execute import execute
-from ibray.frontier import Frontier, give_up
+from ibray.execute import execute_together
+from ibray.frontier import Frontier
+from ibray.handout import Handout
 from ibray.malloc import GLIBC_TUNABLES
 from ibray.metrics import MeasuredStore
 from ibray.node_types import NodeTypes, node_types_to_come
@@ -44,7 +45,7 @@ from ibray.progress import Progress
 from ibray.retention import Retention
 from ibray.room import Room
 from ibray.spec import SweepSpec
-from ibray.stages import threads_of
+from ibray.stages import most_together, threads_of
 from ibray.stages.base import News, Tables, Task
 from ibray.storage import root_of
 from ibray.store import Row, StageKey
@@ -206,13 +207,19 @@ def run_on_ray(
     tasks = list(tasks)
     resources = trial_resources(spec, is_cluster, partial(progress.console.print, markup=False, soft_wrap=True))
     place = artifacts.resolve() if isinstance(artifacts, Path) else artifacts
-    settings = {"out": str(place), "data_dir": data_dir and str(data_dir.resolve()), "store": store_name}
+    settings = {
+        "out": str(place),
+        "data_dir": data_dir and str(data_dir.resolve()),
+        "store": store_name,
+        "fail_fast": fail_fast,
+    }
 
     def trial(config: dict[str, Any]) -> None:
         run_trial(config, settings)
 
     room = _room(spec, resources, is_cluster)
-    dispatcher = Dispatcher(Frontier(tasks, artifacts), room, store, progress, retention, threads_of(spec))
+    frontier = Frontier(tasks, artifacts, most_together(spec))
+    dispatcher = Dispatcher(frontier, room, store, progress, retention, threads_of(spec), fail_fast)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(tasks))  # `room` decides
     scratch = out.resolve() / "logs" / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -245,16 +252,27 @@ def _room(spec: SweepSpec, resources: dict[str, PlacementGroupFactory], is_clust
 
 
 def run_trial(config: dict[str, Any], settings: dict[str, Any]) -> None:
-    """What runs in a worker: one task, its rows to the writer, its news to the scheduler."""
-    task = Task.from_dict(json.loads(config["task"]))
+    """What runs in a worker: one task or several alike, their rows to the writer, their news to the scheduler."""
+    tasks = [Task.from_dict(task) for task in json.loads(config["tasks"])]
     context = ray.get_runtime_context()
-    execute(
-        task,
+
+    def tell(position: int, news: News) -> None:
+        tune.report({"position": position, **vars(news)})
+
+    def ended(position: int, error: Exception | None) -> None:
+        # Not under the key `done`, by which Tune ends the trial.
+        reason = "" if error is None else f"{type(error).__name__}: {error}"
+        tune.report({"position": position, "steps": 0, "ended": reason})
+
+    execute_together(
+        tasks,
         StoreProxy(ray.get_actor(settings["store"], namespace=NAMESPACE)),
         out=root_of(settings["out"]),
         data_dir=settings["data_dir"] and Path(settings["data_dir"]),
         threads=config["threads"],
-        tell=lambda news: tune.report(vars(news)),
+        tell=tell,
+        ended=ended,
+        fail_fast=settings["fail_fast"],
         node=context.get_node_id(),
         gpus=context.get_assigned_resources().get("GPU", 0.0),
     )
@@ -281,42 +299,51 @@ class Dispatcher(_DriverOnly, Searcher):
         progress: Progress,
         retention: Retention,
         threads: dict[str, int],
+        fail_fast: bool,
     ):
         super().__init__(metric="steps", mode="max")
         self.frontier, self.store, self.progress, self.threads = frontier, store, progress, threads
-        self.room, self.retention = room, retention
-        self.tasks: dict[str, Task] = {}
+        self.room, self.retention, self.fail_fast = room, retention, fail_fast
+        self.handouts: dict[str, Handout] = {}
+        self.running: dict[str, str] = {}  # trial -> stage
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if not self.room.is_left(task.stage for task in self.frontier.running.values()):
+        if not self.room.is_left(self.running.values()):
             return None
-        task = self.frontier.take(trial_id)
-        if task is None:
+        tasks = self.frontier.take_together(trial_id)
+        if not tasks:
             return Searcher.FINISHED if self.frontier.is_empty else None
-        self.tasks[trial_id] = task
-        name = f"{task.stage}_{trial_id}"  # what Tune calls it in its own lines of the log
-        logging.getLogger(__name__).info(
-            "started: %s as trial %s: %s (%s)", task.stage, name, task.cell, task.cell.run_id
-        )
-        # The task as one string: Tune would otherwise look for search spaces in every nested key.
-        return {"stage": task.stage, "threads": self.threads[task.stage], "task": json.dumps(task.to_dict())}
+        stage = self.running[trial_id] = tasks[0].stage
+        self.handouts[trial_id] = Handout(trial_id, tasks, self.frontier, self.progress, self.retention)
+        for task in tasks:
+            logging.getLogger(__name__).info(
+                "started: %s as trial %s: %s (%s)",
+                stage, f"{stage}_{trial_id}", task.cell, task.cell.run_id,  # the trial as Tune calls it in the log
+            )  # fmt: skip
+        # The tasks as one string: Tune would otherwise look for search spaces in every nested key.
+        config = json.dumps([task.to_dict() for task in tasks])
+        return {"stage": stage, "threads": self.threads[stage], "tasks": config}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        task = self.tasks[trial_id]
-        if result.get("artifact") is not None:
-            self.frontier.artifact_ready(task, result["artifact"])
-        if "steps" in result:
-            self.progress.news(task, News(result["steps"], result.get("artifact")))
+        handout, position = self.handouts[trial_id], result.get("position")
+        if position is None:
+            return
+        reason = result.get("ended")
+        if reason is None:
+            handout.news(position, News(result["steps"], result.get("artifact")))
+        elif reason:
+            handout.failed(position, reason)
+        else:
+            handout.done(position)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        task = self.frontier.ended(trial_id)
+        self.running.pop(trial_id)
         if not error:
-            self.progress.done(task)
-            self.retention.done(task)
+            self.handouts[trial_id].all_done()
 
     def gave_up(self, trial_id: str, reason: str) -> None:
         """A trial failed for the last time; the tasks that waited for it fail with it."""
-        give_up(self.tasks[trial_id], reason, self.frontier, self.store, self.progress)
+        self.handouts[trial_id].give_up(reason, self.store, self.fail_fast)
 
     # Tune insists on saving a searcher's state; ours is the database.
     def save(self, checkpoint_path: str) -> None: ...

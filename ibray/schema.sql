@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS stages (
     attempts INTEGER NOT NULL,
     started  TIMESTAMP,
     finished TIMESTAMP,
-    seconds  DOUBLE,
+    seconds  DOUBLE,                       -- of its trial, which several of a pack have in common
     host     VARCHAR,
     device   VARCHAR,                      -- the GPU's name, or 'cpu'
     driver   VARCHAR,                      -- of the GPU; NULL on a CPU
@@ -76,7 +76,7 @@ CREATE TABLE IF NOT EXISTS stages (
     git_sha  VARCHAR,                      -- NULL for an installed package
     git_dirty BOOLEAN,
     versions JSON,                         -- python, torch, ray, duckdb, ...
-    gpu_seconds DOUBLE,                    -- seconds times the GPUs, or the fraction of one, that it had reserved
+    gpu_seconds DOUBLE,                    -- seconds times what it had reserved of GPUs; in a pack an equal share of that
     peak_memory_mb DOUBLE,                 -- the device's on a GPU; on a CPU the process's, earlier units included
     error    VARCHAR
 );
@@ -90,8 +90,8 @@ CREATE TABLE IF NOT EXISTS epochs (
     test_acc     DOUBLE NOT NULL,          -- clean test set, noise on
     asr          DOUBLE,                   -- over triggered test images whose true class is not the target
     lr           DOUBLE NOT NULL,
-    seconds      DOUBLE NOT NULL,
-    images_per_s DOUBLE NOT NULL
+    seconds      DOUBLE NOT NULL,          -- training in a pack: an equal share of the pack's
+    images_per_s DOUBLE NOT NULL           -- of training, by the same seconds
 );
 
 -- Training loss of each labelled class, and of the backdoor images alone (label as trained on).

@@ -90,8 +90,35 @@ class Resources(Strict):
         return max(1, int(self.cpu))
 
 
+def _pack(value: Any, accept: Callable[[Any], int | str]) -> int | str:
+    try:
+        return accept(value)
+    except ValidationError:
+        raise ValueError(f"{value!r}: must be a whole number of at least 1, or auto") from None
+
+
+class TrainResources(Resources):
+    """What a training reserves, and how many of them share it as one network (ibray/packed_training.py).
+
+    Packed, a run has the numbers that it has alone but for rounding, which depends on who is in the pack: no longer to
+    the bit. `auto` gives that up nowhere yet: on a CPU packs of four are slower on 32x32 images, and 1.4 to 1.5 times
+    as fast only with narrow networks on 16x16 ones, whose trainings take seconds (benchmarks/RESULTS.md); on GPUs,
+    where narrow networks should gain, nobody has measured it yet.
+    """
+
+    pack: Annotated[Literal["auto"] | Annotated[int, Field(ge=1, strict=True)], WrapValidator(_pack)] = Field(
+        "auto", description="at most so many runs alike but for attack, target, sigma and seed as one network; auto: 1"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pack_alone_keeps_the_gpu(cls, said: Any) -> Any:
+        """`gpu` left out means 0 beside `cpu`; who says only `pack` has said nothing about either."""
+        return {"cpu": 1, "gpu": 1, **said} if isinstance(said, dict) and not {"cpu", "gpu"} & said.keys() else said
+
+
 class StageResources(Strict):
     """Resources per kind of trial: training, and whatever works on its snapshots."""
 
-    train: Resources = Resources(cpu=1, gpu=1)
+    train: TrainResources = TrainResources(cpu=1, gpu=1)
     mi: Resources = Resources(cpu=1, gpu=0.25)

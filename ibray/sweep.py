@@ -28,7 +28,7 @@ from ibray.provenance import git_state, host, machine, versions
 from ibray.publish import published
 from ibray.retention import Retention, check_keep
 from ibray.spec import SweepSpec
-from ibray.stages import STAGES, plan_tasks, threads_of
+from ibray.stages import STAGES, most_together, plan_tasks, threads_of
 from ibray.stages.base import Task
 from ibray.stages.perceptual import lpips_of
 from ibray.storage import check_storage, enter_storage
@@ -189,6 +189,7 @@ def _run(
                 progress=progress,
                 retention=retention,
                 threads=threads_of(spec),
+                most_together=most_together(spec),
                 retries=spec.retries,
                 fail_fast=options.fail_fast,
             )

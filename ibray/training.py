@@ -109,6 +109,7 @@ class Trainer:
         self.forward = torch.compile(self.model, dynamic=False) if compile_model else self.model
         self.checkpoints = CheckpointFiles(checkpoints)
         self.history: list[EpochResult] = []
+        self.epoch = 0  # the last one that is over
 
     def run(
         self,
@@ -117,29 +118,59 @@ class Trainer:
         on_snapshot: Callable[[int, nn.Module], None],
     ) -> None:
         """Train from the newest usable checkpoint to the last epoch."""
-        last = self.cell.training.epochs
-        done = self._resume(not_after=min(snapshots, default=last))
+        self.start(snapshots, on_epoch, on_snapshot)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """From where `start` left the run to its last epoch."""
+        while not self.is_done:
+            started = time.perf_counter()
+            losses, correct = self._train_epoch(self.epoch + 1)
+            self._sync()
+            self.end_epoch(losses, correct, time.perf_counter() - started)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last epoch is over."""
+        return self.epoch == self.cell.training.epochs
+
+    def start(
+        self,
+        snapshots: Collection[int],
+        on_epoch: Callable[[EpochResult], None],
+        on_snapshot: Callable[[int, nn.Module], None],
+    ) -> None:
+        """Go to the newest usable checkpoint, and tell what had been done by then."""
+        self._snapshots, self._on_epoch, self._on_snapshot = snapshots, on_epoch, on_snapshot
+        self.epoch = self._resume(not_after=min(snapshots, default=self.cell.training.epochs))
         for result in self.history:
             on_epoch(result)
-        if done in snapshots:
-            on_snapshot(done, self.model)
-        saved_at = time.monotonic()
-        for epoch in range(done + 1, last + 1):
-            result = self._epoch(epoch)
-            self.history.append(result)
-            if epoch in snapshots or epoch == last or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                self._save_checkpoint(epoch)
-                saved_at = time.monotonic()
-            if epoch in snapshots:
-                on_snapshot(epoch, self.model)
-            on_epoch(result)
+        if self.epoch in snapshots:
+            on_snapshot(self.epoch, self.model)
+        self._saved_at = time.monotonic()
 
-    def _epoch(self, epoch: int) -> EpochResult:
-        started = time.perf_counter()
+    def end_epoch(self, losses: torch.Tensor, correct: torch.Tensor, train_seconds: float) -> None:
+        """Evaluate the epoch that the weights have just been through, keep what is to be kept, tell its rows.
+
+        Args:
+            losses: (N,) float32, each training image's loss in the order of the data, as of its own step.
+            correct: (N,) bool, whether its prediction was right then.
+            train_seconds: what the steps took.
+        """
+        self.epoch += 1
+        result = self._result(losses, correct, train_seconds)
+        self.history.append(result)
+        wanted = self.epoch in self._snapshots
+        if wanted or self.is_done or time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+            self._save_checkpoint(self.epoch)
+            self._saved_at = time.monotonic()
+        if wanted:
+            self._on_snapshot(self.epoch, self.model)
+        self._on_epoch(result)
+
+    def _result(self, losses: torch.Tensor, correct: torch.Tensor, train_seconds: float) -> EpochResult:
+        started, epoch = time.perf_counter(), self.epoch
         lr = self.optimizer.param_groups[0]["lr"]
-        losses, correct = self._train_epoch(epoch)
-        self._sync()
-        train_seconds = time.perf_counter() - started
         train_loss = losses.mean().item()
         test_loss, test_acc, asr = self._evaluate(epoch)
         self.scheduler.step({"train_loss": train_loss, "test_loss": test_loss}[self.cell.training.plateau_metric])
@@ -153,7 +184,7 @@ class Trainer:
                 "test_acc": test_acc,
                 "asr": asr,
                 "lr": lr,
-                "seconds": time.perf_counter() - started,
+                "seconds": train_seconds + time.perf_counter() - started,
                 "images_per_s": len(self.labels) / train_seconds,
             },
             class_losses=self._class_losses(epoch, losses),

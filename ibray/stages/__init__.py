@@ -76,6 +76,12 @@ def resources_of(spec: SweepSpec, stage: str) -> Resources:
     return asked.model_copy(update={"gpu": UNMEASURED[share]}) if asked.gpu == "auto" else asked
 
 
+def most_together(spec: SweepSpec) -> dict[str, int]:
+    """How many units of each stage one trial takes at most."""
+    pack = spec.resources.train.pack
+    return {name: 1 if pack == "auto" or stage.together is None else pack for name, stage in STAGES.items()}
+
+
 def threads_of(spec: SweepSpec) -> dict[str, int]:
     """CPU threads of a trial of each stage, with Ray and inline alike: they decide the last bits of a sum."""
     return {stage: resources_of(spec, stage).threads for stage in STAGES}

@@ -5,7 +5,7 @@ The scheduler, resume, retries, status and dry run know stages only through thes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,20 @@ class Settings(dict):
 
 
 @dataclass(frozen=True)
+class Together:
+    """How several units of a stage are done in one trial.
+
+    Attributes:
+        key: from a task, what all tasks of such a trial have in common; None for one that is done alone.
+        run: does the work of several tasks. Its second argument is told once, by the position of a task, how this
+            ended: the rows to be written together with `done`, or what was raised. One that fails leaves the others be.
+    """
+
+    key: Callable[[Task], Hashable | None]
+    run: Callable[[Sequence[Context], Callable[[int, Tables | Exception], None]], None]
+
+
+@dataclass(frozen=True)
 class Stage:
     """A kind of work.
 
@@ -56,6 +70,7 @@ class Stage:
         share: whose resources in the sweep file a trial of it takes.
         run: does the work; returns the rows to be written together with `done`.
         options: from the spec, what decides how the work is done but none of its rows.
+        together: how several units are done in one trial; None for a stage whose trials have one each.
     """
 
     subject: Callable[[Cell], Cell | None]
@@ -68,6 +83,7 @@ class Stage:
     share: Literal["train", "mi"]
     run: Callable[[Context], Tables]
     options: Callable[[SweepSpec], dict[str, Any]] = lambda spec: {}
+    together: Together | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ Its artifacts are snapshots by their epochs, and as unit 0 the recipe of the run
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from torch import nn
 
 from ibray.cell import Cell
 from ibray.datasets import load_dataset
+from ibray.packed_training import Member, fits_into_a_pack, train_packed
 from ibray.rundata import RunData, build_run_data
 from ibray.snapshots import Snapshots
-from ibray.stages.base import Context, Need, News, Settings, Stage, Tables, Task
+from ibray.stages.base import Context, Need, News, Settings, Stage, Tables, Task, Together
 from ibray.surrogate import load_surrogate, surrogate_cell
 from ibray.training import EpochResult, train
 
@@ -53,6 +55,38 @@ def _has_artifact(out: Path, run_id: str, unit: int) -> bool:
 
 def run(context: Context) -> Tables:
     """Train the task's cell; the surrogate stage does the same with its own."""
+    run = _prepared(context)
+    train(**run, device=context.device, compile_model=context.task.options.get("compile", False))
+    return {"examples": example_rows(context.task.cell.run_id, run["data"])}
+
+
+def run_together(contexts: Sequence[Context], ended: Callable[[int, Tables | Exception], None]) -> None:
+    """Train the cells of several tasks as one network (ibray/packed_training.py)."""
+    members = []
+    for position, context in enumerate(contexts):
+        try:
+            members.append(_member(context, partial(ended, position)))
+        except Exception as error:  # of any kind: the others go on
+            ended(position, error)
+    train_packed(members, device=contexts[0].device)
+
+
+def _member(context: Context, ended: Callable[[Tables | Exception], None]) -> Member:
+    run = _prepared(context)
+    rows = {"examples": example_rows(context.task.cell.run_id, run["data"])}
+    return Member(**run, on_end=lambda error: ended(error or rows))
+
+
+def _together(task: Task) -> Hashable | None:
+    """Training alike but for attack, ratio, target class, sigma and seed; compiled, it is another computation."""
+    cell = task.cell
+    if task.options.get("compile") or not fits_into_a_pack(cell):
+        return None
+    return cell.dataset, cell.architecture.json, cell.training.json
+
+
+def _prepared(context: Context) -> dict[str, Any]:
+    """What `training.train` is told about the task's run; its recipe is on disk when this returns."""
     cell, run_id = context.task.cell, context.task.cell.run_id
     snapshots = Snapshots(context.out, run_id)
     data = _data(context, snapshots)
@@ -68,17 +102,14 @@ def run(context: Context) -> Tables:
         snapshots.save(epoch, model)
         context.tell(News(steps=epoch, artifact=epoch))
 
-    train(
-        cell,
-        data,
-        device=context.device,
-        snapshots=[epoch for epoch in context.task.settings["snapshots"] if not snapshots.has(epoch)],
-        checkpoints=context.out / "checkpoints" / run_id,
-        on_epoch=on_epoch,
-        on_snapshot=on_snapshot,
-        compile_model=context.task.options.get("compile", False),
-    )
-    return {"examples": example_rows(run_id, data)}
+    return {
+        "cell": cell,
+        "data": data,
+        "snapshots": [epoch for epoch in context.task.settings["snapshots"] if not snapshots.has(epoch)],
+        "checkpoints": context.out / "checkpoints" / run_id,
+        "on_epoch": on_epoch,
+        "on_snapshot": on_snapshot,
+    }
 
 
 def _data(context: Context, snapshots: Snapshots) -> RunData:
@@ -121,4 +152,5 @@ STAGE = Stage(
     share="train",
     run=run,
     options=lambda spec: {"compile": spec.training.compile},
+    together=Together(key=_together, run=run_together),
 )

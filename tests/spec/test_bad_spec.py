@@ -67,6 +67,8 @@ WRONG_TYPES = {
     "mi: {max_samples: 1}": ("mi.max_samples: 1", "greater than or equal to 2"),
     "mi: {clean_classes: one}": ("mi.clean_classes: 'one'", "list"),
     "resources: {train: {cpu: 0}}": ("resources.train.cpu: 0", "greater than 0"),
+    "resources: {train: {pack: 0}}": ("resources.train.pack: 0", "a whole number of at least 1, or auto"),
+    "resources: {mi: {pack: 2}}": ("resources.mi.pack: unknown key",),
 }
 
 WRONG_RATIOS = {

@@ -191,6 +191,7 @@ SAME = {
     "other snapshots": "training: {snapshots: [1, 2, 3]}",
     "another name": "name: other",
     "other resources": "resources: {train: {cpu: 4, gpu: 0.5}}",
+    "packed trainings": "resources: {train: {pack: 4}}",
     "another mi": "mi: {draws: 4, ixt: {batch: 32}}",
     "retries": "retries: 5",
 }
@@ -255,3 +256,13 @@ def test_the_resolved_spec_is_a_sweep_file_of_the_same_cells(load, tmp_path):
     again = tmp_path / "resolved.yaml"
     again.write_text(yaml.safe_dump(spec.resolved()))
     assert ids(load_spec(again)) == ids(spec) and load_spec(again).resolved() == spec.resolved()
+
+
+def test_who_packs_trainings_and_says_nothing_else_keeps_the_gpu(load):
+    train = load("""
+        name: a
+        dataset: digits16
+        attack: badnets
+        resources: {train: {pack: 4}}
+    """).resources.train
+    assert (train.pack, train.cpu, train.gpu) == (4, 1, 1)

@@ -137,3 +137,30 @@ def test_every_task_ends_exactly_once_and_no_estimate_starts_before_its_snapshot
         if frontier.is_empty:
             break
     assert sorted(names(ended)) == sorted(names(tasks))
+
+
+def test_tasks_alike_are_taken_together_in_the_order_of_the_plan(tmp_path):
+    tasks = plan([1], [0, 1, 2, 3, 4])
+    frontier = Frontier(tasks, tmp_path, {"train": 2})
+    assert names(frontier.take_together("a")) == [(0, "train", 0), (1, "train", 0)]
+    assert list(frontier.running) == [("a", 0), ("a", 1)]
+    frontier.artifact_ready(tasks[0], 1)
+    assert names(frontier.take_together("b")) == [(0, "mi", 1)]
+    assert names(frontier.take_together("c")) == [(2, "train", 0), (3, "train", 0)]
+    assert names(frontier.take_together("d")) == [(4, "train", 0)]
+    assert frontier.take_together("e") == []
+    for handle in list(frontier.running):
+        frontier.ended(handle)
+    assert frontier.is_empty
+
+
+def test_tasks_that_are_not_alike_are_not_taken_together(tmp_path):
+    spec = parse_spec(
+        {**SPEC, "architecture": ["small_cnn", "resnet10_8"], "dataset": ["digits16", "digits"], "seed": [0, 1]}, "s"
+    )
+    frontier = Frontier(plan_tasks(spec, spec.cells(), ["train"]), tmp_path, {"train": 9})
+    packs = [frontier.take_together(handle) for handle in "abcd"]
+    for pack in packs:
+        assert [task.cell.seed for task in pack] == [0, 1]
+        assert len({(task.cell.dataset.name, task.cell.architecture.name) for task in pack}) == 1
+    assert frontier.take("e") is None
