@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH_OF_A_PIPE = 200  # a file or a pipe has no width: do not cut its lines at 80
+WIDTH_OF_A_PIPE = 400  # a file or a pipe has no width: do not cut its lines at 80
 
 
 def console(**settings: Any) -> Console:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+# Before torch is imported, here and in processes to come: two processes with two threads each on two cores wait for
+# each other's threads and take ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import example_plugin
 import pytest
@@ -30,6 +35,14 @@ TINY = {
         "ity": {"batch": 16, "negatives": 16, "hidden": 16, "max_epochs": 3, "report_last": 2},
     },
 }
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes run the tests: those that start Ray stay in one of them, and each file with its fixtures in one."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

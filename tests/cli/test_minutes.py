@@ -10,6 +10,8 @@ from ibray.cli import EXIT_TIME_OVER
 from ibray.snapshots import Snapshots
 from ibray.time_limit import interrupted_after
 
+pytestmark = pytest.mark.ray
+
 
 class Clock:
     """A threading.Timer that goes off when the test says so: real time might be over in the middle of an import."""

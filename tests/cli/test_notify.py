@@ -16,6 +16,8 @@ from ibray.snapshots import Snapshots
 from ibray.sweep import run_sweep
 from ibray.workspace import enter_output
 
+pytestmark = pytest.mark.ray
+
 FACTS = "$IBRAY_EVENT|$IBRAY_SWEEP|$IBRAY_OUT|$IBRAY_DONE|$IBRAY_FAILED|$IBRAY_MESSAGE"
 
 

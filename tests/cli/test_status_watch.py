@@ -16,6 +16,8 @@ from ibray.sweep import run_sweep
 from ibray.terminal import console
 from ibray.workspace import DATABASE, locked
 
+pytestmark = pytest.mark.ray
+
 
 def sweep_row(started, **more) -> dict:
     facts = {"name": "tiny", "cells": 2, "spec": "{}", "ibray_version": "0", "versions": "{}", "machine": "{}"}

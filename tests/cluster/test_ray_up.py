@@ -28,7 +28,10 @@ if os.getuid() == 0 and not Path("/run/sshd").exists():
     ABSENT.append("/run/sshd, which sshd wants when root starts it")
 ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
-pytestmark = pytest.mark.skipif(bool(ABSENT), reason=f"not installed: {', '.join(ABSENT)}")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(bool(ABSENT), reason=f"not installed: {', '.join(ABSENT)}"),
+]
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from rows import doubled, numbers, query, states
 
 from ibray.sweep import run_sweep
 
+pytestmark = pytest.mark.ray
+
 LONG = {"epochs": 60, "snapshots": [1, 2, 60], "batch_size": 32, "lr": 0.05}
 TRAINING = "SELECT run_id, node FROM stages WHERE stage = 'train' AND status = 'running'"
 

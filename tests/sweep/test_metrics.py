@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.ray
+
 SCRAPE = """
 import sys, time, urllib.request
 from pathlib import Path

@@ -11,6 +11,8 @@ from ibray.snapshots import Snapshots
 from ibray.sweep import run_sweep
 from ibray.workspace import enter_output
 
+pytestmark = pytest.mark.ray
+
 PACKED = {"train": {"cpu": 1, "gpu": 1, "pack": 4}, "mi": {"cpu": 0.5, "gpu": 0.25}}
 # A rate at which the rounding of another order of sums stays rounding.
 TRAINING = {"epochs": 2, "snapshots": [1, 2], "batch_size": 64, "lr": 0.001}

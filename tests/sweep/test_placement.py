@@ -19,6 +19,8 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from ibray.node_types import read_node_types
 from ibray.placement import bundles_of, fits
 
+pytestmark = pytest.mark.ray
+
 CLUSTER = """
 import itertools, json, os, sys
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")

@@ -17,6 +17,8 @@ from ibray.errors import UserError
 from ibray.sweep import run_sweep
 from ibray.workspace import enter_output
 
+pytestmark = pytest.mark.ray
+
 GPU_FRACTIONS = {"train": {"cpu": 1, "gpu": 1}, "mi": {"cpu": 0.5, "gpu": 0.25}}
 
 

@@ -12,6 +12,8 @@ from upath import UPath
 
 from ibray.snapshots import Snapshots
 
+pytestmark = pytest.mark.ray
+
 pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'ibray[s3]'")
 server = pytest.importorskip("moto.server", reason="moto is not installed: pip install 'moto[server]'")
 

@@ -17,6 +17,8 @@ from ibray.storage import artifacts_of
 from ibray.sweep import run_sweep
 from ibray.validation.snapshots import check_snapshots
 
+pytestmark = pytest.mark.ray
+
 
 def files_below(root: Path) -> set[str]:
     return {path.name for path in root.rglob("*") if path.is_file()}
