@@ -1,6 +1,6 @@
 """How well trials fill two pretended GPUs: MI trials on quarters of them, and MI beside training against after it.
 
-    python benchmarks/packing.py [naps] [overlap] [--naps 96]
+    python benchmarks/packing.py [naps] [overlap] [--naps 96] [--slower 1]
 
 Trials sleep, through the whole of `ibray sweep` on a Ray that takes this machine to have two GPUs and 16 CPUs.
 
@@ -16,12 +16,23 @@ Processes that have imported everything stand ready, as the start of one takes l
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
 import duckdb
 import ray
-from pretended import EXAM_SECONDS, QUARTERS, lesson_seconds, nap_seconds, seeds_of, start_ray, sweep_of, warm_up
+from pretended import (
+    QUARTERS,
+    SLOWER,
+    exam_seconds,
+    lesson_seconds,
+    nap_seconds,
+    seeds_of,
+    start_ray,
+    sweep_of,
+    warm_up,
+)
 
 from ibray.sweep import run_sweep
 
@@ -63,7 +74,7 @@ def idle_share(spans_of: list[tuple[str, float, float]], work: float) -> tuple[f
 def overlap(out: Path) -> None:
     spec = sweep_of(LESSONS, resources=RESOURCES)
     lessons = TRAINING_SHARE * sum(lesson_seconds(cell.seed) for cell in spec.cells())
-    work = lessons + LESSONS * len(QUARTERS) * EXAM_SECONDS * SHARE
+    work = lessons + LESSONS * len(QUARTERS) * exam_seconds() * SHARE
     warm_up(WORKERS)
     together = run_sweep(spec, out / "together", stages=["exam"])
     warm_up(WORKERS)
@@ -85,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="naps|overlap", help="default: both")
     parser.add_argument("--naps", type=int, default=96)
+    parser.add_argument("--slower", type=float, default=1, help="all trials are so many times as long")
     arguments = parser.parse_args()
+    os.environ[SLOWER] = str(arguments.slower)
     start_ray(cpus=16, gpus=GPUS)
     with tempfile.TemporaryDirectory() as scratch:
         if not arguments.parts or "naps" in arguments.parts:

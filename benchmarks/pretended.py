@@ -4,6 +4,8 @@
     nap     4 to 12 s on the share of an MI trial
     lesson  a training of 4 s (seeds 0 to 4) or 12 s, which leaves a snapshot after every quarter
     exam    2 s on a snapshot of `lesson`
+
+The environment variable SLOWER makes all of them as many times as long.
 """
 
 from __future__ import annotations
@@ -24,17 +26,25 @@ from ibray.stages import STAGES
 from ibray.stages.base import Context, Need, News, Settings, Stage, Tables
 
 QUARTERS = (1, 2, 3, 4)
-EXAM_SECONDS = 2.0
+SLOWER = "SLOWER"
 NOTHING = Settings()
+
+
+def _slower() -> float:
+    return float(os.environ.get(SLOWER, 1))
 
 
 def nap_seconds(seed: int) -> float:
     """Spread evenly over 4 to 12, in no order."""
-    return 4 + 8 * (seed * 0.6180339887 % 1)
+    return _slower() * (4 + 8 * (seed * 0.6180339887 % 1))
 
 
 def lesson_seconds(seed: int) -> float:
-    return 4.0 if seed < 5 else 12.0
+    return _slower() * (4.0 if seed < 5 else 12.0)
+
+
+def exam_seconds() -> float:
+    return _slower() * 2.0
 
 
 def _noop(context: Context) -> Tables:
@@ -59,7 +69,7 @@ def _lesson(context: Context) -> Tables:
 
 
 def _exam(context: Context) -> Tables:
-    time.sleep(EXAM_SECONDS)
+    time.sleep(exam_seconds())
     return _noop(context)
 
 
@@ -103,7 +113,7 @@ def start_ray(cpus: int, gpus: int) -> None:
         log_to_driver=False, logging_level="ERROR", object_store_memory=200 * 2**20,
         runtime_env={
             "worker_process_setup_hook": register,
-            "env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            "env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), SLOWER: str(_slower())},
         },
     )  # fmt: skip
 
