@@ -62,6 +62,15 @@ def disturb(driver: Driver, machines: Machines, kills: dict[str, int], moments: 
         assert driver.starts < 2 * sum(kills.values()), driver.said
 
 
+def _seconds_undisturbed(spec, tmp_path, data_dir, machines, stages) -> float:
+    """What the sweep takes when nobody is killed: the rest of a disturbed one's time is wasted."""
+    (tmp_path / "calm").mkdir()
+    driver, started = Driver(spec, tmp_path / "calm", data_dir, machines.address, stages), time.monotonic()
+    driver.start()
+    assert driver.process.wait() == 0, driver.said
+    return round(time.monotonic() - started, 1)
+
+
 @pytest.mark.parametrize(
     ("kills", "seeds", "stages"),
     [
@@ -72,6 +81,7 @@ def disturb(driver: Driver, machines: Machines, kills: dict[str, int], moments: 
 def test_no_kill_loses_or_doubles_a_row(kills, seeds, stages, machines, fast, data_dir, tmp_path, request):
     spec = fast(seed=list(range(seeds)), retries=3)
     quiet = run_sweep(spec, tmp_path / "quiet", inline=True, data_dir=data_dir, stages=stages)
+    undisturbed = _seconds_undisturbed(spec, tmp_path, data_dir, machines, stages) if kills is MANY_KILLS else None
     (tasks,) = query(quiet, "SELECT count(*) FROM stages")[0]
     driver, started = Driver(spec, tmp_path, data_dir, machines.address, stages), time.monotonic()
     done = disturb(driver, machines, kills, Random(20261126), tasks)
@@ -82,6 +92,7 @@ def test_no_kill_loses_or_doubles_a_row(kills, seeds, stages, machines, fast, da
         "drivers": driver.starts,
         "failed trials": driver.log().count("Trial task failed"),
         "seconds": round(time.monotonic() - started, 1),
+        "seconds undisturbed on the same machines": undisturbed,
         "seconds of work in the rows": query(driver.database, "SELECT round(sum(seconds), 1) FROM stages")[0][0],
     }
     kept = Path(request.config.cache.mkdir("faults")) / f"{request.node.callspec.id}.json"
