@@ -1,13 +1,14 @@
-"""Which tasks may start now: those whose needs are on disk, in the order of the plan, trainings last."""
+"""Which tasks may start now: those whose needs are on disk, in the order of the plan."""
 
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ibray.room import Share
 from ibray.stages import STAGES
 from ibray.stages.base import Need, Task
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 class Frontier:
     """The tasks of a plan on their way from waiting over ready and running to ended.
 
-    What works on the artifacts of a training goes before the next training, and otherwise the order of the plan holds:
-    a snapshot is evaluated while the next network trains, first results come early, there is no barrier.
+    What works on the artifacts of a training goes before the next training unless the caller asks for one, and
+    otherwise the order of the plan holds: a snapshot is evaluated while the next network trains, there is no barrier.
 
     Args:
         tasks: of the plan, in its order.
@@ -30,7 +31,9 @@ class Frontier:
 
     def __init__(self, tasks: Iterable[Task], out: Path, most_together: Mapping[str, int] | None = None):
         self._most_together = most_together or {}
-        self._ready: list[tuple[bool, int, Task]] = []  # those that were given out are skipped when they come up
+        # By kind; those that were given out are skipped when they come up.
+        self._ready: dict[Share, list[tuple[int, Task]]] = {"mi": [], "train": []}
+        self._count: Counter[Share] = Counter()
         self._alike: dict[Hashable, list[int]] = defaultdict(list)  # the same tasks by what a pack has in common
         self._given: set[int] = set()
         self._tasks = list(tasks)
@@ -49,7 +52,9 @@ class Frontier:
 
     def _push(self, position: int) -> None:
         task = self._tasks[position]
-        heapq.heappush(self._ready, (STAGES[task.stage].share == "train", position, task))
+        kind = STAGES[task.stage].share
+        heapq.heappush(self._ready[kind], (position, task))
+        self._count[kind] += 1
         if (alike := self._pack_of(task)) is not None:
             heapq.heappush(self._alike[alike], position)
 
@@ -61,22 +66,35 @@ class Frontier:
         key = together.key(task)
         return None if key is None else (task.stage, key)
 
-    def take(self, handle: object) -> Task | None:
-        """The next task to start, known as `handle` from now on; None when none is ready."""
-        self._skip_given()
-        if not self._ready:
+    @property
+    def ready(self) -> Mapping[Share, int]:
+        """How many tasks of each kind may start."""
+        return self._count
+
+    def take(self, handle: object, kind: Share | None = None) -> Task | None:
+        """The next task to start, of this kind or of any, known as `handle` from now on; None when none is ready."""
+        kinds: list[Share] = [each for each in (("mi", "train") if kind is None else (kind,)) if self._count[each]]
+        if not kinds:
             return None
-        _, position, task = heapq.heappop(self._ready)
-        self._given.add(position)
-        self.running[handle] = task
+        heap = self._ready[kinds[0]]
+        while heap[0][0] in self._given:
+            heapq.heappop(heap)
+        position, task = heapq.heappop(heap)
+        self._give(position, handle)
         return task
 
-    def take_together(self, handle: object) -> list[Task]:
+    def _give(self, position: int, handle: object) -> None:
+        task = self._tasks[position]
+        self._given.add(position)
+        self._count[STAGES[task.stage].share] -= 1
+        self.running[handle] = task
+
+    def take_together(self, handle: object, kind: Share | None = None) -> list[Task]:
         """The next task to start and others to be done together with it, known as (handle, 0), (handle, 1), ...
 
         Empty when none is ready.
         """
-        first = self.take((handle, 0))
+        first = self.take((handle, 0), kind)
         if first is None:
             return []
         tasks = [first]
@@ -84,14 +102,9 @@ class Frontier:
         while alike and len(tasks) < self._most_together[first.stage]:
             position = heapq.heappop(alike)
             if position not in self._given:
-                self._given.add(position)
-                self.running[handle, len(tasks)] = self._tasks[position]
+                self._give(position, (handle, len(tasks)))
                 tasks.append(self._tasks[position])
         return tasks
-
-    def _skip_given(self) -> None:
-        while self._ready and self._ready[0][1] in self._given:
-            heapq.heappop(self._ready)
 
     def artifact_ready(self, task: Task, unit: int) -> None:
         """An artifact of this task's stage is on disk: the tasks that waited for it may start."""
@@ -121,8 +134,7 @@ class Frontier:
     @property
     def is_empty(self) -> bool:
         """Nothing is ready or running; what still waits can never start."""
-        self._skip_given()
-        return not self._ready and not self.running
+        return not self._count.total() and not self.running
 
 
 def give_up(task: Task, reason: str, frontier: Frontier, store: Sink, progress: Progress) -> None:

@@ -45,7 +45,7 @@ from ibray.progress import Progress
 from ibray.retention import Retention
 from ibray.room import Room
 from ibray.spec import SweepSpec
-from ibray.stages import most_together, threads_of
+from ibray.stages import STAGES, most_together, threads_of
 from ibray.stages.base import News, Tables, Task
 from ibray.storage import root_of
 from ibray.store import Row, StageKey
@@ -247,7 +247,7 @@ def run_on_ray(
 def _room(spec: SweepSpec, resources: dict[str, PlacementGroupFactory], is_cluster: bool) -> Room:
     """As many wait as a quarter of those that run; on a cluster enough for its autoscaler to see there is more work."""
     at_once = ray.cluster_resources().get("CPU", 0) / min(asked.cpu for _, asked in spec.resources)
-    needs = {stage: each.required_resources for stage, each in resources.items()}
+    needs = {STAGES[stage].share: each.required_resources for stage, each in resources.items()}
     return Room(ray.cluster_resources, needs, max(16 if is_cluster else 1, int(at_once / 4)))
 
 
@@ -308,11 +308,12 @@ class Dispatcher(_DriverOnly, Searcher):
         self.running: dict[str, str] = {}  # trial -> stage
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if not self.room.is_left(self.running.values()):
-            return None
-        tasks = self.frontier.take_together(trial_id)
+        if self.frontier.is_empty:
+            return Searcher.FINISHED
+        kind = self.room.next((STAGES[stage].share for stage in self.running.values()), self.frontier.ready)
+        tasks = self.frontier.take_together(trial_id, kind) if kind else []
         if not tasks:
-            return Searcher.FINISHED if self.frontier.is_empty else None
+            return None
         stage = self.running[trial_id] = tasks[0].stage
         self.handouts[trial_id] = Handout(trial_id, tasks, self.frontier, self.progress, self.retention)
         for task in tasks:
