@@ -20,18 +20,31 @@ from analysis.table import write_csv
 
 # vl-convert names Vega-Lite versions by major and minor: v6.4.1 -> 6.4
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+ROWS_DRAWN = 5000  # of a data set, as Altair allows
 DIGITS_DRAWN = 6  # significant ones: more than a tooltip shows, a third of the bytes of a double
 
 
 def plain_values(data: pd.DataFrame) -> dict[str, list[dict]]:
     """A frame of numbers and text as Vega-Lite's records; Altair's own way, column by column, takes much longer.
 
+    Of too many epochs those that are drawn are evenly spread.
+
     Raises:
-        MaxRowsError: more than 5,000 rows, too many for a page.
+        MaxRowsError: more than 5,000 rows, too many for a page, and not because of the epochs.
     """
-    alt.limit_rows(data)
+    data = _thinned(data)
+    alt.limit_rows(data, ROWS_DRAWN)
     rounded = data.assign(**{name: _rounded(data[name]) for name in data.select_dtypes("floating").columns})
     return {"values": json.loads(rounded.to_json(orient="records", double_precision=15, date_format="iso"))}
+
+
+def _thinned(data: pd.DataFrame) -> pd.DataFrame:
+    if len(data) <= ROWS_DRAWN or "epoch" not in data:
+        return data
+    epochs = np.sort(data["epoch"].unique())
+    at_most = max(2, int(ROWS_DRAWN / data["epoch"].value_counts().max()))
+    drawn = epochs[np.linspace(0, len(epochs) - 1, min(at_most, len(epochs))).astype(int)]
+    return data[data["epoch"].isin(drawn)]
 
 
 def _rounded(values: pd.Series) -> np.ndarray:
@@ -94,7 +107,16 @@ class Figure:
     def note(self) -> str:
         """The chart's subtitle, which the page shows as text."""
         title = self.spec["title"]
-        return " ".join(title.get("subtitle", [])) if isinstance(title, dict) else ""
+        return " ".join([*(title.get("subtitle", []) if isinstance(title, dict) else []), *self._thinning()])
+
+    def _thinning(self) -> list[str]:
+        """What is said where a page cannot carry every epoch."""
+        if len(self.rows) <= ROWS_DRAWN or "epoch" not in self.rows:
+            return []
+        datasets = self.spec.get("datasets", {}).values()
+        drawn = max((len({row["epoch"] for row in rows if "epoch" in row}) for rows in datasets), default=0)
+        there = self.rows["epoch"].nunique()
+        return [f"{drawn} of {there} epochs are drawn, the CSV has all."] if 0 < drawn < there else []
 
     def export(self, converter: Converter, figures: Path, tables: Path) -> list[Path]:
         """NAME.svg, .png and .pdf in `figures` once `converter` is done, NAME.csv in `tables`; the paths."""

@@ -14,7 +14,7 @@ def interrupted_after(minutes: float | None) -> Iterator[threading.Event]:
     """What Ctrl-C does to this process happens by itself after so many minutes; never, if there is no number.
 
     Yields an event that says whether it was the clock. A sweep's way out of Ctrl-C is the one that is tested, on Ray
-    too, so the clock takes it.
+    too, so the clock takes it. A process that a script started in the background is deaf to Ctrl-C; not to the clock.
     """
     over = threading.Event()
     if minutes is None:
@@ -25,6 +25,9 @@ def interrupted_after(minutes: float | None) -> Iterator[threading.Event]:
         over.set()
         os.kill(os.getpid(), signal.SIGINT)
 
+    is_deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if is_deaf:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(60 * minutes, interrupt)
     timer.daemon = True
     timer.start()
@@ -32,3 +35,5 @@ def interrupted_after(minutes: float | None) -> Iterator[threading.Event]:
         yield over
     finally:
         timer.cancel()
+        if is_deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -176,6 +176,21 @@ def test_a_partial_database_shows_what_there_is_and_names_the_rest(plausible):
     assert page.count('data-figure="trajectories-') == 2 and 'data-figure="stealth"' in page
 
 
+def test_more_epochs_than_a_page_can_carry_are_thinned_and_that_is_said(tmp_path):
+    epochs, subsets = 600, [str(subset) for subset in range(10)]
+    with open_database(tmp_path / "results.duckdb") as con:
+        insert(con, "runs", [run_row("long")])
+        losses = [(epoch, subset) for epoch in range(1, epochs + 1) for subset in subsets]
+        insert(con, "class_losses", [
+            {"run_id": "long", "epoch": epoch, "subset": subset, "train_loss": 1 / epoch, "n": 5}
+            for epoch, subset in losses
+        ])  # fmt: skip
+    page = page_of(tmp_path)
+    assert re.search(r"500 of 600 epochs are drawn, the CSV has all\.", page)
+    (csv,) = (tmp_path / "report" / "tables").glob("losses-*.csv")
+    assert len(pd.read_csv(csv)) == len(losses)
+
+
 def test_failures_are_listed_with_their_messages(tmp_path):
     with open_database(tmp_path / "results.duckdb") as con:
         insert(con, "runs", [run_row(f"r{i}", status="failed", error="CUDA out of memory") for i in range(2)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -47,10 +48,15 @@ def test_what_ends_in_time_is_left_alone():
     assert not over.is_set()
 
 
-def test_the_clock_interrupts_like_ctrl_c():
-    with pytest.raises(KeyboardInterrupt), interrupted_after(0.001) as over:
-        time.sleep(5)
-    assert over.is_set()
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_the_clock_interrupts_like_ctrl_c_even_who_is_deaf_to_it(handler):
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupted_after(0.001) as over:
+            time.sleep(5)
+        assert over.is_set() and signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_no_minutes_are_refused(ibray, sweep_file):

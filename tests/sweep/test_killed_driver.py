@@ -87,6 +87,8 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_nothing_running(tiny, tmp_path, dat
     driver = subprocess.Popen(
         [sys.executable, "-m", "ibray", "sweep", str(file), "--out", str(out)],
         env={**os.environ, "IBRAY_DATA": str(data_dir)},
+        # A shell that runs the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
