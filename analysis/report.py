@@ -40,9 +40,11 @@ def build_report(directory: Path | str, *, reload_seconds: int | None = None) ->
     """
     directory = Path(directory)
     report = directory / "report"
-    with db.read(directory) as connection, _Files(report) as files:
+    with db.read(directory) as connection, Converter() as converter:
+        files = _Files(report, converter)
         page = _collect(connection, files)
         ((name,),) = connection.execute("SELECT max_by(name, started) FROM sweeps").fetchall()
+    files.remove_others()
     return write_page(
         report / "index.html",
         "report.html.j2",
@@ -55,18 +57,15 @@ def build_report(directory: Path | str, *, reload_seconds: int | None = None) ->
 
 
 class _Files:
-    """The files of figures and tables, written while the report is worked out; a context.
+    """The files of figures and tables, written while the report is worked out."""
 
-    At its end all are there, and those of an earlier report that are no longer in this one are gone.
-    """
-
-    def __init__(self, report: Path):
+    def __init__(self, report: Path, converter: Converter):
         self.figures: list[Figure] = []
         self._folders = report / "figures", report / "tables"
         for folder in self._folders:
             folder.mkdir(parents=True, exist_ok=True)
         self._written: set[Path] = set()
-        self._converter = Converter()
+        self._converter = converter
 
     def add(self, blocks: Iterable[Figure | Table]) -> None:
         for block in blocks:
@@ -76,16 +75,12 @@ class _Files:
             else:
                 self._written.add(block.export(self._folders[1]))
 
-    def __enter__(self) -> _Files:
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._converter.__exit__(*exception)
-        if exception[0] is None:
-            kinds = {".svg", ".png", ".pdf", ".csv"}
-            for path in (path for folder in self._folders for path in folder.iterdir()):
-                if path.suffix in kinds and path not in self._written:
-                    path.unlink()
+    def remove_others(self) -> None:
+        """Remove the files of an earlier report that are no longer in this one."""
+        kinds = {".svg", ".png", ".pdf", ".csv"}
+        for path in (path for folder in self._folders for path in folder.iterdir()):
+            if path.suffix in kinds and path not in self._written:
+                path.unlink()
 
 
 def _collect(connection: duckdb.DuckDBPyConnection, files: _Files) -> dict:
